@@ -1,0 +1,46 @@
+# `make demo` shows the product at work, `make test` tests it. Both need Python 3.11 and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo demo-check test lint types contracts docs generate lock clean
+.DELETE_ON_ERROR:
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "==> creating $(VENV) and installing pinned dependencies"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "extauthz needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-input --progress-bar on --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## server, real Envoy, upstream and sample requests; runs until Ctrl-C
+	$(BIN)/extauthz demo
+
+demo-check: $(STAMP) ## the same, then exits with 0 or 1
+	$(BIN)/extauthz demo --check
+
+test: $(STAMP) ## the whole suite
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+generate: $(STAMP) ## protobuf code and the reference pages that are generated from code
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=extauthz/generated --mypy_out=quiet:extauthz/generated protos/extauthz/v1/journal.proto
+	$(BIN)/python docs/generate.py
+
+lock: $(STAMP) ## pin dependencies anew, with hashes
+	$(BIN)/uv pip compile --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --quiet pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --quiet pyproject.toml --extra dev -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .demo dist build

@@ -1,0 +1,87 @@
+"""What a Check ends in: a closed set, each with its evidence."""
+
+from msgspec import Struct
+
+from extauthz.model.reasons import Reason
+from extauthz.model.subject import ANONYMOUS, Subject
+
+
+class Obligations(Struct, frozen=True, gc=False):
+    """What an allow adds. Names and values are validated by `wire.outbound` before they are written."""
+
+    upstream_headers: tuple[tuple[str, str], ...] = ()  # set, overwriting what the client sent
+    client_headers: tuple[tuple[str, str], ...] = ()  # added to the response, overwriting the upstream's
+    removed_headers: tuple[str, ...] = ()  # removed from the request
+    set_query: tuple[tuple[str, str], ...] = ()  # plain text; the writer percent-encodes
+    removed_query: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()  # added to the dynamic metadata
+
+
+NO_OBLIGATIONS = Obligations()
+
+
+class ShadowMatch(Struct, frozen=True, gc=False):
+    """A rule in `mode: shadow` that matched: recorded, never enforced."""
+
+    policy: str
+    rule: str
+    effect: str  # "allow" or "deny"
+
+
+class RuleMatch(Struct, frozen=True, gc=False):
+    """An enforced rule that matched (counted in extauthz_policy_matches_total)."""
+
+    policy: str
+    rule: str
+    effect: str
+
+
+class Evidence(Struct, frozen=True, gc=False):
+    """Why a decision is what it is. Every text is bounded by configuration, except inside `subject`."""
+
+    subject: Subject = ANONYMOUS
+    profile: str = ""
+    tenant: str = ""  # tenant of the resource, else of the subject; from the registry only
+    policy: str = ""
+    rule: str = ""
+    route: str = ""  # the matched path pattern; what the journal keeps instead of the path
+    cross_tenant: str = ""  # name of the crossTenant grant that was used
+    token_cached: bool = False
+    shadow: tuple[ShadowMatch, ...] = ()
+    condition_errors: tuple[str, ...] = ()  # "policy/rule" of every condition that erred
+
+
+NO_EVIDENCE = Evidence()
+
+
+class Allow(Struct, frozen=True, gc=False):
+    """The request may pass, with these obligations."""
+
+    reason: Reason = Reason.POLICY_ALLOWED
+    evidence: Evidence = NO_EVIDENCE
+    obligations: Obligations = NO_OBLIGATIONS
+
+
+class Deny(Struct, frozen=True, gc=False):
+    """The request must not pass."""
+
+    reason: Reason
+    check: str = ""  # id of the failed check in the reference tables, e.g. "JWT-09"
+    detail: str = ""  # for journal and explain only, never for the client; no claim or header values
+    evidence: Evidence = NO_EVIDENCE
+    scopes: tuple[str, ...] = ()  # for SCOPE_INSUFFICIENT: what would have been needed
+    header: str = ""  # for the FAPI reasons: the name of the header at fault
+    ecosystem: str = ""  # shape of the error body; "" is application/problem+json
+
+
+class Undecided(Struct, frozen=True, gc=False):
+    """We could not tell; Envoy is told no, and to retry later."""
+
+    reason: Reason
+    check: str = ""
+    detail: str = ""
+    evidence: Evidence = NO_EVIDENCE
+    retry_after: int = 1  # seconds
+
+
+Decision = Allow | Deny | Undecided

@@ -1,0 +1,24 @@
+"""What is wrong with a document, and where in it."""
+
+from difflib import get_close_matches
+from typing import Literal
+
+from msgspec import Struct
+
+Location = tuple[str | int, ...]  # e.g. ("spec", "rules", 0, "condition")
+
+
+class Problem(Struct, frozen=True):
+    """One defect. Rooms know only the place within the document; `bundle` adds file and line."""
+
+    location: Location
+    message: str  # lower case, no full stop, values in backticks; says what would be right
+    severity: Literal["error", "warning"] = "error"
+
+
+def suggestion(found: str, allowed: list[str]) -> str:
+    """", did you mean `x`?" or ": allowed are a, b": the tail of an error about an unknown name."""
+    near = get_close_matches(found, allowed, n=1)
+    if near:
+        return f", did you mean `{near[0]}`?"
+    return f": allowed are {', '.join(f'`{name}`' for name in sorted(allowed))}" if allowed else ""

@@ -1,0 +1,105 @@
+"""Every way a Check can end: one row a reason, read by answers, journal, metrics and docs.
+
+Rule 1: a code is public API: never renamed, never given a second meaning.
+Rule 2: the words go to clients, so they say what to mend and nothing about policies, keys or claims.
+"""
+
+from enum import Enum
+from typing import Literal
+
+Outcome = Literal["allow", "deny", "undecided"]
+
+# How a refusal is shaped on the wire (token reference, section 1.0):
+# none           no challenge, problem body only
+# credential     401, bare challenge without an error code (RFC 6750 section 3.1)
+# request        400, challenge with `invalid_request`
+# token          401, challenge with `invalid_token`
+# scope          403, challenge with `insufficient_scope` and the scopes needed
+# header         400, the ecosystem's error body, no challenge
+# unavailable    503 with Retry-After, no challenge
+Shape = Literal["none", "credential", "request", "token", "scope", "header", "unavailable"]
+
+
+class Reason(Enum):
+    """(outcome, HTTP status, shape, words for the client)."""
+
+    # --- allow
+    POLICY_ALLOWED = ("allow", 200, "none", "allowed")
+
+    # --- the request itself (paths, host, method, headers): threats 1 to 38
+    REQUEST_MALFORMED = ("deny", 400, "none", "the request could not be read")
+    PATH_AMBIGUOUS = ("deny", 400, "none", "the path can be read in more than one way")
+    HOST_INVALID = ("deny", 400, "none", "the host is not valid")
+    METHOD_INVALID = ("deny", 400, "none", "the method is not valid")
+    HEADER_REPEATED = ("deny", 400, "none", "a header that may appear once was sent more than once")
+    FORWARDED_CERTIFICATE_INVALID = ("deny", 400, "none", "the forwarded client certificate header is not valid")
+
+    # --- configuration
+    NO_PROFILE = ("deny", 403, "none", "not permitted")
+
+    # --- credential (EX)
+    NO_CREDENTIAL = ("deny", 401, "credential", "authentication required")
+    SCHEME_UNSUPPORTED = ("deny", 401, "credential", "authentication required")
+    CREDENTIAL_IN_QUERY = ("deny", 400, "request", "an access token must not be sent in the query")
+    CREDENTIAL_IN_BODY = ("deny", 400, "request", "an access token must not be sent in the body")
+    CREDENTIAL_REPEATED = ("deny", 400, "request", "more than one credential was sent")
+    CREDENTIAL_MALFORMED = ("deny", 400, "request", "the authorization header is malformed")
+
+    # --- access token (JWT, KEY)
+    TOKEN_MALFORMED = ("deny", 401, "token", "the access token is malformed")
+    TOKEN_ENCRYPTED = ("deny", 401, "token", "the access token is encrypted")
+    TOKEN_HEADER_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_TYPE_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_KIND_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_ALGORITHM_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_ISSUER_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_KEY_UNKNOWN = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_SIGNATURE_INVALID = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_AUDIENCE_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_CLAIM_INVALID = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_EXPIRED = ("deny", 401, "token", "the access token expired")
+    TOKEN_NOT_YET_VALID = ("deny", 401, "token", "the access token is not valid yet")
+    TOKEN_LIFETIME_TOO_LONG = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_BINDING_UNVERIFIED = ("deny", 401, "token", "the access token is bound to a key or certificate")
+    SCOPE_INSUFFICIENT = ("deny", 403, "scope", "the access token lacks a scope")
+    ROLES_INVALID = ("deny", 403, "none", "not permitted")
+
+    # --- tenancy
+    TENANT_CLAIM_INVALID = ("deny", 403, "none", "not permitted")
+    TENANT_MISSING = ("deny", 403, "none", "not permitted")
+    TENANT_UNKNOWN = ("deny", 403, "none", "not permitted")
+    TENANT_CONFLICT = ("deny", 403, "none", "not permitted")
+    TENANT_MISMATCH = ("deny", 403, "none", "not permitted")
+
+    # --- FAPI headers
+    FAPI_HEADER_MISSING = ("deny", 400, "header", "a required header is missing")
+    FAPI_HEADER_INVALID = ("deny", 400, "header", "a header is not valid")
+    FAPI_FINANCIAL_ID_MISMATCH = ("deny", 400, "header", "a header is not valid")
+    FAPI_VERSION_UNSUPPORTED = ("deny", 406, "header", "the requested version is not supported")
+
+    # --- policy
+    POLICY_DENIED = ("deny", 403, "none", "not permitted")
+    CONDITION_ERROR = ("deny", 403, "none", "not permitted")
+    NO_POLICY_MATCHED = ("deny", 403, "none", "not permitted")
+
+    # --- undecided: we could not tell, so the request does not pass
+    NO_BUNDLE = ("undecided", 503, "unavailable", "authorization is not ready")
+    KEYS_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
+    JOURNAL_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
+    OVERLOADED = ("undecided", 503, "unavailable", "authorization is overloaded")
+    DEADLINE_EXCEEDED = ("undecided", 503, "unavailable", "authorization is overloaded")
+    DRAINING = ("undecided", 503, "unavailable", "authorization is shutting down")
+    INTERNAL_ERROR = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
+
+    def __new__(cls, *row: object) -> "Reason":
+        """Rows may be equal in all but their name; a running number keeps them distinct members."""
+        member = object.__new__(cls)
+        member._value_ = len(cls.__members__)
+        return member
+
+    def __init__(self, outcome: Outcome, status: int, shape: Shape, words: str) -> None:
+        self.outcome = outcome
+        self.status = status
+        self.shape = shape
+        self.words = words
+        self.code = self.name.lower()

@@ -1,0 +1,36 @@
+"""Who calls, after verification."""
+
+from msgspec import Struct
+
+
+class Subject(Struct, frozen=True, gc=False):
+    """A verified caller. `id` is unique only within `issuer` (RFC 9068 section 5).
+
+    All members are strings, numbers or tuples of strings, so that a cached Subject is never tracked by the
+    garbage collector; `claims` is the token's payload as the JSON bytes that were signed.
+    """
+
+    issuer: str  # the `iss` value, exact
+    id: str  # the subject identifier, by default `sub`
+    issuer_name: str = ""  # metadata.name of the Issuer document: bounded, fit for a metric label
+    client: str = ""  # OAuth client id
+    tenant: str = ""  # "" when the issuer states no tenant
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    acr: str = ""
+    auth_time: int = 0  # seconds since the epoch, 0 when unknown
+    issued_at: int = 0  # seconds since the epoch
+    not_before: int = 0  # seconds since the epoch
+    expires_at: int = 0  # seconds since the epoch; leeway not included
+    token_id: str = ""  # `jti` or what the issuer uses instead; "" when the token has none
+    key_id: str = ""  # `kid` of the key that verified the token
+    confirmation: tuple[str, ...] = ()  # names of the `cnf` members (RFC 7800); not empty: sender-constrained
+    claims: bytes = b"{}"
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether no credential was presented."""
+        return not self.issuer
+
+
+ANONYMOUS = Subject(issuer="", id="")

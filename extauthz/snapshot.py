@@ -1,0 +1,69 @@
+"""Everything a decision may read, compiled and immutable. A reload replaces the whole by one assignment."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from extauthz.guards import FapiHeaders, TenancyGuard, TenantRegistry
+from extauthz.identity import Authentication, KeySet
+from extauthz.model.hosts import HostPattern
+from extauthz.model.paths import PathPattern
+from extauthz.model.ports import TokenCache
+from extauthz.policy import PolicySet
+
+
+class Profile(Struct, frozen=True):
+    """A compiled SecurityProfile: the guards that every request to its routes must satisfy."""
+
+    name: str
+    hosts: tuple[HostPattern, ...]
+    paths: tuple[PathPattern, ...]
+    authentication: Authentication
+    fapi: FapiHeaders | None = None
+    tenancy: TenancyGuard | None = None
+    proceed_without_journal: bool = False  # `audit.whenUnavailable: proceed`
+
+
+class AmbiguousProfile(Struct, frozen=True):
+    """A case-insensitive upstream would put this path under another profile (threat 11)."""
+
+
+class ProfileIndex:
+    """Finds the most specific profile of a host and path; exact hosts first, then wildcards."""
+
+    def __init__(self, profiles: tuple[Profile, ...]) -> None:
+        """Sort the routes once; lookups walk them in order of specificity, by host."""
+        self.profiles = profiles
+        routes = [
+            (host, path, path.folded(), profile)
+            for profile in profiles
+            for host in profile.hosts
+            for path in profile.paths
+        ]
+        routes.sort(key=lambda route: (route[0].specificity, route[1].specificity))
+        self._routes = tuple(routes)
+
+    def find(self, host: str, segments: tuple[str, ...]) -> Profile | AmbiguousProfile | None:
+        """The profile that covers the route; None when there is none."""
+        folded = tuple(segment.casefold() for segment in segments)
+        for pattern, path, folded_path, profile in self._routes:
+            if pattern.match(host) is None:
+                continue
+            if path.match(segments) is not None:
+                return profile
+            if folded_path.match(folded) is not None:
+                return AmbiguousProfile()
+        return None
+
+
+class Snapshot(Struct, frozen=True):
+    """One revision of a bundle in memory, with the keys known so far."""
+
+    revision: str  # human name from bundle.yaml
+    digest: str  # SHA-256 over the documents, hex
+    profiles: ProfileIndex
+    keys: Mapping[str, KeySet]  # by issuer name; replaced with the snapshot when a JWKS changes
+    tenants: TenantRegistry
+    policies: PolicySet
+    tokens: TokenCache
+    documents: Mapping[str, int]  # how many of each kind, for status
