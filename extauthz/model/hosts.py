@@ -20,7 +20,7 @@ class Host(Struct, frozen=True, gc=False):
 
 
 def canonicalise_host(raw: str) -> Host | None:
-    """Read `host [":" port]` (RFC 3986 section 3.2.2) or refuse: user info, lists, odd characters (threats 17 to 19)."""
+    """Read `host [":" port]` (RFC 3986 section 3.2.2); refuse user info, lists, odd characters (T-17 to T-19)."""
     match = _AUTHORITY.fullmatch(raw)
     if not match:
         return None

@@ -17,7 +17,7 @@ class Problem(Struct, frozen=True):
 
 
 def suggestion(found: str, allowed: list[str]) -> str:
-    """", did you mean `x`?" or ": allowed are a, b": the tail of an error about an unknown name."""
+    """The tail of an error about an unknown name: what was probably meant, or what is allowed."""
     near = get_close_matches(found, allowed, n=1)
     if near:
         return f", did you mean `{near[0]}`?"

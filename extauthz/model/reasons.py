@@ -5,7 +5,7 @@ Rule 2: the words go to clients, so they say what to mend and nothing about poli
 """
 
 from enum import Enum
-from typing import Literal
+from typing import Literal, Self
 
 Outcome = Literal["allow", "deny", "undecided"]
 
@@ -37,7 +37,7 @@ class Reason(Enum):
     # --- configuration
     NO_PROFILE = ("deny", 403, "none", "not permitted")
 
-    # --- credential (EX)
+    # --- the credential: checks EX-01 to EX-08
     NO_CREDENTIAL = ("deny", 401, "credential", "authentication required")
     SCHEME_UNSUPPORTED = ("deny", 401, "credential", "authentication required")
     CREDENTIAL_IN_QUERY = ("deny", 400, "request", "an access token must not be sent in the query")
@@ -45,7 +45,7 @@ class Reason(Enum):
     CREDENTIAL_REPEATED = ("deny", 400, "request", "more than one credential was sent")
     CREDENTIAL_MALFORMED = ("deny", 400, "request", "the authorization header is malformed")
 
-    # --- access token (JWT, KEY)
+    # --- the access token: checks JWT-01 to JWT-21
     TOKEN_MALFORMED = ("deny", 401, "token", "the access token is malformed")
     TOKEN_ENCRYPTED = ("deny", 401, "token", "the access token is encrypted")
     TOKEN_HEADER_REFUSED = ("deny", 401, "token", "the access token is not acceptable")
@@ -91,7 +91,7 @@ class Reason(Enum):
     DRAINING = ("undecided", 503, "unavailable", "authorization is shutting down")
     INTERNAL_ERROR = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
 
-    def __new__(cls, *row: object) -> "Reason":
+    def __new__(cls, *_row: object) -> Self:
         """Rows may be equal in all but their name; a running number keeps them distinct members."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)

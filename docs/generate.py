@@ -1,0 +1,155 @@
+"""Write `docs/reference/`: the pages that are read off the code, so that they cannot disagree with it."""
+
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec.structs import FieldInfo
+
+from extauthz.model.reasons import Reason
+
+PAGES = Path(__file__).parent / "reference"
+HEADER = "<!-- written by docs/generate.py: change the code, then run `make generate` -->\n\n"
+
+
+def reasons() -> str:
+    """Every way a Check can end."""
+    rows = ["| reason | outcome | status | shape of the refusal | words for the client |", "|---|---|---|---|---|"]
+    rows += [f"| `{r.code}` | {r.outcome} | {r.status} | {r.shape} | {r.words} |" for r in Reason]
+    return (
+        "# Reasons\n\n"
+        "Every Check ends in exactly one of these. The code is in the journal (`reason`), in the metric "
+        "`extauthz_checks_total{reason=…}`, in Envoy's dynamic metadata and in `extauthz check`. "
+        "Codes are never renamed and never reused.\n\n" + "\n".join(rows) + "\n"
+    )
+
+
+def struct_page(title: str, intro: str, roots: list[tuple[str, type]], prefix: str = "") -> str:
+    """One table for every struct that is reachable from `roots`."""
+    parts = [f"# {title}\n\n{intro}\n"]
+    seen: set[type] = set()
+    queue = list(roots)
+    while queue:
+        name, struct = queue.pop(0)
+        if struct in seen:
+            continue
+        seen.add(struct)
+        doc = inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        parts.append(f"\n## {name}\n\n{doc}\n\n| field | type | default | meaning |\n|---|---|---|---|")
+        comments = _field_comments(struct)
+        hints = typing.get_type_hints(struct, include_extras=True)
+        for field in msgspec.structs.fields(struct):
+            hint = hints[field.name]
+            parts.append(
+                f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {comments.get(field.name, '')} |"
+            )
+            queue += [(f"{prefix}{_title(nested)}", nested) for nested in _structs(hint)]
+    return "\n".join(parts) + "\n"
+
+
+def _title(struct: type) -> str:
+    return re.sub(r"(Options|Spec)$", "", struct.__name__)
+
+
+def _field_comments(struct: type) -> dict[str, str]:
+    """The comment on a field's line, or the comment lines directly above it."""
+    found: dict[str, str] = {}
+    for base in reversed([b for b in struct.__mro__ if b.__module__.startswith("extauthz")]):
+        above: list[str] = []
+        for line in inspect.getsource(base).splitlines():
+            text = line.strip()
+            if text.startswith("#"):
+                above.append(text.lstrip("# "))
+                continue
+            if match := re.match(r"(\w+)\s*:\s*[^#]*(?:#\s*(.*))?$", text):
+                found[match[1]] = " ".join([*above, match[2] or ""]).strip().replace("|", "\\|")
+            above = []
+    return found
+
+
+def _default(field: FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if isinstance(value, msgspec.Struct):
+        return "see below"
+    if isinstance(value, Enum):
+        value = value.value
+    return f"`{msgspec.json.encode(value).decode()}`".replace("|", "\\|")
+
+
+def _type(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        bounds = [
+            f"{sign} {getattr(meta, name)}"
+            for meta in args[1:]
+            if isinstance(meta, msgspec.Meta)
+            for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+            if getattr(meta, name) is not None
+        ]
+        return " ".join([_type(args[0]), *bounds])
+    if origin is Literal:
+        return " or ".join(f"`{arg}`" for arg in args)
+    if origin in {Union, types.UnionType}:
+        return " or ".join(_type(arg) for arg in args if arg not in {type(None), msgspec.UnsetType})
+    if origin in {list, tuple}:
+        return f"list of {_type(args[0])}"
+    if origin is dict or (origin and "Mapping" in str(origin)):
+        return f"map of {_type(args[1])}"
+    return getattr(hint, "__name__", str(hint)) if not _is_struct(hint) else _title(hint)
+
+
+def _is_struct(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
+def _structs(hint: Any) -> Iterator[type]:
+    if _is_struct(hint):
+        yield hint
+    for arg in get_args(hint):
+        yield from _structs(arg)
+
+
+def configuration() -> str:
+    """The server config, read off the options of every room."""
+    from extauthz.settings import Settings  # noqa: PLC0415 - the page is written last, when all rooms exist
+
+    return struct_page(
+        "Server configuration",
+        "`extauthz serve --config extauthz.yaml`. Every key can also be set by the environment variable "
+        "`EXTAUTHZ_<SECTION>__<KEY>` or by `--set section.key=value`; flags win over the environment, the environment "
+        "wins over the file. Unknown keys are errors.",
+        [("The file", Settings)],
+    )
+
+
+def bundle() -> str:
+    """The documents of a bundle, read off the structs that bind them."""
+    from extauthz.bundle.kinds import KINDS  # noqa: PLC0415 - the page is written last, when all rooms exist
+
+    return struct_page(
+        "Bundle documents",
+        "Every document is `apiVersion: extauthz.io/v1`, `kind`, `metadata: {name}` and the `spec` below. "
+        "Unknown fields, duplicate keys and unknown names are errors with file, line and a suggestion.",
+        [(f"kind: {kind}", spec) for kind, spec in KINDS.items()],
+    )
+
+
+def main() -> int:
+    """Write every page; return 0."""
+    PAGES.mkdir(exist_ok=True)
+    for name, page in (("reasons", reasons), ("configuration", configuration), ("bundle", bundle)):
+        (PAGES / f"{name}.md").write_text(HEADER + page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
