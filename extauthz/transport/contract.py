@@ -1,0 +1,81 @@
+"""What every transport does: bytes of a CheckRequest in, bytes of a CheckResponse out.
+
+Rule 1: a Check that reaches the server is answered with a CheckResponse, never with a gRPC error: Envoy may let
+errors through (T-59).
+Rule 2: no protobuf here; what a refusal looks like is the answerer's business.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+from msgspec import Meta, Struct
+
+from extauthz.model.reasons import Reason
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+METHOD = "Check"
+
+# Envoy caps a request body at `max_request_bytes`; 8 MiB is more than any sensible policy reads. Headers, certificate
+# and metadata come on top. With grpcio's default of 4 MiB a bigger Check never arrives and is an error to Envoy (T-60).
+MAX_MESSAGE = (8 << 20) + (256 << 10)
+
+Seconds = Annotated[float, Meta(ge=0, le=3600)]
+OnShed = Callable[[str], None]  # called with the cause: "overloaded" or "deadline"
+
+
+class Answerer(Protocol):
+    """Who decides. Both methods are total: they return bytes whatever happens."""
+
+    def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
+        """Answer one Check; `deadline` is in seconds since the epoch, `traceparent` is gRPC metadata as sent."""
+        ...
+
+    def refuse(self, reason: Reason) -> bytes:
+        """An explicit Undecided without having looked at the Check; costs next to nothing."""
+        ...
+
+
+class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """How many Checks are taken in, how large they may be, how long connections live and how a drain goes."""
+
+    threads: Annotated[int, Meta(ge=1, le=64)] = 4  # more threads fight over one interpreter lock
+    # Checks at work or waiting; what comes on top is refused at once as `overloaded`
+    max_concurrent: Annotated[int, Meta(ge=1, le=4096)] = 32
+    max_message_bytes: Annotated[int, Meta(ge=64 << 10, le=64 << 20)] = MAX_MESSAGE
+    max_metadata_bytes: Annotated[int, Meta(ge=8 << 10, le=1 << 20)] = 16 << 10
+    # Envoy assumes a large limit until SETTINGS arrive, so a small one fails calls
+    max_concurrent_streams: Annotated[int, Meta(ge=100, le=65536)] = 1024
+    # a call that has sent its headers but not its message holds a thread only this long
+    message_timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    # clients must not ping more often than this; Envoy's usual interval is 30 s
+    min_ping_interval_seconds: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    # with a jitter of a tenth, so that Envoy's long-lived connections spread over new pods; 0 is for ever
+    max_connection_age_seconds: Seconds = 60.0
+    max_connection_age_grace_seconds: Seconds = 10.0
+    drain_delay_seconds: Seconds = 5.0  # between NOT_SERVING and the closing of the listener
+    drain_grace_seconds: Seconds = 10.0  # for Checks in flight after the listener closed
+
+
+class Transport(Protocol):
+    """A listener and what runs behind it. The order is bind, start, serving, drain."""
+
+    @property
+    def inflight(self) -> int:
+        """Checks at work or waiting now."""
+        ...
+
+    def bind(self) -> str:
+        """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
+        ...
+
+    def start(self) -> None:
+        """Begin to answer; health is NOT_SERVING until told otherwise."""
+        ...
+
+    def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        """What grpc.health.v1 answers from now on."""
+        ...
+
+    def stop(self, grace: float) -> None:
+        """Close the listener, let Checks in flight finish for `grace` seconds, cancel the rest."""
+        ...

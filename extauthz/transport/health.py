@@ -1,0 +1,95 @@
+"""grpc.health.v1 for the whole server ("") and for the Authorization service by its full name.
+
+Rule 1: a slow or hostile watcher must not hold up a drain or a Check: watchers have threads of their own, few.
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from extauthz.transport.contract import SERVICE
+
+_NAMES = frozenset({"", SERVICE})
+_MAX_WATCHERS = 8  # Envoy and Kubernetes poll `Check`; `Watch` is for gRPC clients that balance by themselves
+_LOOK_SECONDS = 5.0  # how soon the thread of a vanished watcher is free again, at the latest
+
+
+def _encode(status: str) -> bytes:
+    encoded: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return encoded
+
+
+_SERVING, _NOT_SERVING, _UNKNOWN = (_encode(status) for status in ("SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"))
+
+
+class Health:
+    """The one health state of the server, and who watches it."""
+
+    def __init__(self) -> None:
+        self._serving = False
+        self._closed = False
+        self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(_MAX_WATCHERS, thread_name_prefix="health")
+
+    def set(self, serving: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        """Tell everybody who asks or watches."""
+        with self._changed:
+            self._serving = serving
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all watches."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._pool.shutdown(wait=False)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a grpc.Server needs to offer the service."""
+
+        def watch(service: str, context: grpc.ServicerContext) -> Iterator[bytes]:
+            return self._watch(service, context)
+
+        # grpc's own switch for a handler that must not occupy the threads of the others
+        watch.experimental_thread_pool = self._pool  # type: ignore[attr-defined]
+        return grpc.method_handlers_generic_handler(
+            "grpc.health.v1.Health",
+            {
+                "Check": grpc.unary_unary_rpc_method_handler(self._check, request_deserializer=_service_name),
+                "Watch": grpc.unary_stream_rpc_method_handler(watch, request_deserializer=_service_name),
+            },
+        )
+
+    def _check(self, service: str, context: grpc.ServicerContext) -> bytes:
+        if service not in _NAMES:
+            context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return _SERVING if self._serving else _NOT_SERVING
+
+    def _watch(self, service: str, context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.add_callback(self._wake)
+        told = None
+        while True:
+            with self._changed:
+                while (now := self._status(service)) == told and not self._closed and context.is_active():
+                    self._changed.wait(_LOOK_SECONDS)
+                if self._closed or not context.is_active():
+                    return
+            told = now
+            yield now
+
+    def _status(self, service: str) -> bytes:
+        if service not in _NAMES:
+            return _UNKNOWN
+        return _SERVING if self._serving else _NOT_SERVING
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _service_name(raw: bytes) -> str:
+    service: str = health_pb2.HealthCheckRequest.FromString(raw).service
+    return service

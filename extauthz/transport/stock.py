@@ -1,0 +1,189 @@
+"""The transport on the public `grpc.server`: a few threads, bytes in, bytes out.
+
+Rule 1: public API only: this is the oracle of other transports and what they fall back to.
+Rule 2: a Check ends in bytes or, when the client has cancelled it, in nothing; never in a gRPC error.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+
+from extauthz.model.reasons import Reason
+from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, TransportOptions
+from extauthz.transport.health import Health
+from extauthz.transport.listen import ListenOptions, claim, parse_address, socket_permissions
+from extauthz.transport.slots import Slots, is_overflow
+from extauthz.transport.tls import server_credentials
+
+log = logging.getLogger("extauthz.transport")
+
+# Calls beyond this wait in no queue of ours: grpc ends them with RESOURCE_EXHAUSTED. It bounds memory, not work.
+_LAST_BOUND = 512
+_NO_DEADLINE_SECONDS = 1e9  # grpc says "none" with a deadline in the year 292 billion
+_LOOK_SECONDS = 0.25  # how often calls are looked at whose message has not come
+
+
+class StockTransport:
+    """One gRPC server behind the transport contract."""
+
+    def __init__(
+        self, listen: ListenOptions, options: TransportOptions, answerer: Answerer, last_resort: bytes, on_shed: OnShed
+    ) -> None:
+        """Nothing is opened yet. Raises ValueError for a bad address and TlsError for bad TLS files."""
+        self._address = parse_address(listen.address)
+        self._credentials = server_credentials(listen.tls) if listen.tls else None
+        self._options = options
+        self._answerer = answerer
+        self._last_resort = last_resort
+        self._on_shed = on_shed
+        self._health = Health()
+        self._slots = Slots(options.threads, max(options.max_concurrent, options.threads))
+        self._patience = _Patience(options.message_timeout_seconds)
+        self._server = grpc.server(
+            self._slots,
+            handlers=[
+                grpc.method_handlers_generic_handler(
+                    # Reading the message ourselves lets us give up on one that never comes; on the wire it is unary.
+                    SERVICE,
+                    {METHOD: grpc.stream_unary_rpc_method_handler(self._check)},
+                ),
+                self._health.handler(),
+            ],
+            options=_channel_arguments(options),
+            maximum_concurrent_rpcs=options.max_concurrent + _LAST_BOUND,
+        )
+
+    @property
+    def inflight(self) -> int:
+        """Checks at work or waiting now."""
+        return self._slots.taken
+
+    def bind(self) -> str:
+        """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
+        claim(self._address)
+        try:
+            with socket_permissions():
+                port = self._add_port(str(self._address))
+        except RuntimeError as error:  # taken between the claim and now
+            message = f"cannot listen on `{self._address}`: address already in use"
+            raise OSError(message) from error
+        if self._address.path:
+            return str(self._address)
+        return str(type(self._address)(self._address.host, port))
+
+    def start(self) -> None:
+        """Begin to answer; health is NOT_SERVING until told otherwise."""
+        self._patience.start()
+        self._server.start()
+
+    def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        """What grpc.health.v1 answers from now on."""
+        self._health.set(serving)
+
+    def stop(self, grace: float) -> None:
+        """Close the listener, let Checks in flight finish for `grace` seconds, cancel the rest."""
+        self._health.set(serving=False)
+        stopped = self._server.stop(grace)
+        self._health.close()
+        stopped.wait(grace + 1.0)
+        self._patience.stop()
+        self._slots.shutdown(wait=False, cancel_futures=True)
+
+    def _add_port(self, address: str) -> int:
+        if self._credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._credentials)
+
+    def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        if is_overflow():
+            self._on_shed("overloaded")
+            return self._answerer.refuse(Reason.OVERLOADED)
+        try:
+            with self._patience.waiting(context):
+                raw = next(messages, b"")
+            return self._answerer.answer(raw, _deadline(context), _traceparent(context))
+        except grpc.RpcError:  # the client is gone: grpc sends nothing, whatever we return
+            return self._last_resort
+        except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer
+            log.exception("a check failed outside of the handler")
+            return self._last_resort
+
+
+def _deadline(context: grpc.ServicerContext) -> float | None:
+    remaining = context.time_remaining()
+    return time.time() + remaining if remaining < _NO_DEADLINE_SECONDS else None
+
+
+def _traceparent(context: grpc.ServicerContext) -> str:
+    for key, value in context.invocation_metadata():
+        if key == "traceparent":
+            return str(value)
+    return ""
+
+
+def _channel_arguments(options: TransportOptions) -> list[tuple[str, int]]:
+    """Set for behaviour, none for speed."""
+    age = options.max_connection_age_seconds
+    arguments = [
+        ("grpc.so_reuseport", 0),  # a second server on the port must fail, not take half of the connections
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_metadata_size", options.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
+        ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(options.min_ping_interval_seconds * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 30_000),  # finds Envoys that vanished without closing
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]
+    if age:
+        arguments += [
+            ("grpc.max_connection_age_ms", int(age * 1000)),  # grpc adds the jitter
+            ("grpc.max_connection_age_grace_ms", int(options.max_connection_age_grace_seconds * 1000)),
+        ]
+    return arguments
+
+
+class _Patience:
+    """Cancels calls whose message does not come, so that idle streams cannot hold the threads (T-64)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: dict[int, tuple[float, grpc.ServicerContext]] = {}  # by thread
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="patience", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def waiting(self, context: grpc.ServicerContext) -> "_Wait":
+        return _Wait(self._waiting, time.monotonic() + self._seconds, context)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            for until, context in list(self._waiting.values()):
+                if until <= now:
+                    context.cancel()
+
+
+class _Wait:
+    """Listed while a thread waits for a message."""
+
+    __slots__ = ("_context", "_list", "_until")
+
+    def __init__(
+        self, waiting: dict[int, tuple[float, grpc.ServicerContext]], until: float, context: grpc.ServicerContext
+    ) -> None:
+        self._list, self._until, self._context = waiting, until, context
+
+    def __enter__(self) -> None:
+        self._list[threading.get_ident()] = (self._until, self._context)
+
+    def __exit__(self, *_error: object) -> None:
+        del self._list[threading.get_ident()]

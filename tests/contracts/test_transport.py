@@ -1,0 +1,281 @@
+"""The transport contract, through a real gRPC client: what Envoy and a hostile peer see."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from extauthz.model.reasons import Reason
+from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions
+
+CHECK = f"/{SERVICE}/{METHOD}"
+LAST_RESORT = b"last resort"
+
+
+class Echo:
+    """Answers with what it was given; can be made to wait or fail."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, float | None, str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
+        self.seen.append((raw, deadline, traceparent))
+        self.gate.wait(20)
+        if self.error:
+            raise self.error
+        return b"answer:" + raw[:64]
+
+    def refuse(self, reason: Reason) -> bytes:
+        return b"refused:" + reason.code.encode()
+
+
+class Served:
+    """A transport under test on a free port, its answerer and a client."""
+
+    def __init__(self, address: str = "127.0.0.1:0", **options) -> None:
+        self.echo = Echo()
+        self.shed: list[str] = []
+        self.transport = StockTransport(
+            ListenOptions(address=address), TransportOptions(**options), self.echo, LAST_RESORT, self.shed.append
+        )
+        self.address = self.transport.bind()
+        self.transport.start()
+        self.channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def check(self, raw: bytes, timeout: float | None = 5.0, metadata=None) -> bytes:
+        return self.channel.unary_unary(CHECK)(raw, timeout=timeout, metadata=metadata)
+
+    def close(self, grace: float = 0.0) -> None:
+        self.echo.gate.set()
+        self.channel.close()
+        self.transport.stop(grace)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    server = Served()
+    yield server
+    server.close()
+
+
+def until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(found)
+
+
+def test_a_check_is_answered_with_the_answerers_bytes(served: Served) -> None:
+    assert b"answer:any \x00 bytes" == served.check(b"any \x00 bytes")
+
+
+def test_the_deadline_and_the_traceparent_of_the_call_reach_the_answerer(served: Served) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    before = time.time()
+    served.check(b"x", timeout=3.0, metadata=[("traceparent", trace)])
+    _, deadline, traceparent = served.echo.seen[-1]
+    assert deadline is not None
+    assert before + 2.5 < deadline < time.time() + 3.1
+    assert trace == traceparent
+
+
+def test_a_call_without_deadline_has_none(served: Served) -> None:
+    served.check(b"x", timeout=None)
+    assert [(b"x", None, "")] == served.echo.seen
+
+
+def test_t60_a_check_with_a_body_of_8_mib_arrives(served: Served) -> None:
+    assert b"answer:" + b"b" * 64 == served.check(b"b" * ((8 << 20) + 200_000), timeout=20)
+
+
+def test_t59_an_exception_in_the_answerer_is_an_explicit_answer_not_a_grpc_error(served: Served, caplog) -> None:
+    served.echo.error = RuntimeError("bug")
+    assert LAST_RESORT == served.check(b"x")
+    assert "failed outside of the handler" in caplog.text
+
+
+def test_t13_an_unknown_method_is_unimplemented(served: Served) -> None:
+    for path in (f"/{SERVICE}/Other", "/other.Service/Check", "/x"):
+        with pytest.raises(grpc.RpcError) as error:
+            served.channel.unary_unary(path)(b"x", timeout=5)
+        assert grpc.StatusCode.UNIMPLEMENTED == error.value.code()
+    assert [] == served.echo.seen
+
+
+def test_a_call_without_any_message_is_given_to_the_answerer_as_an_empty_check(served: Served) -> None:
+    assert b"answer:" == served.channel.stream_unary(CHECK)(iter(()), timeout=5)
+
+
+def test_overload_is_answered_explicitly_and_counted() -> None:
+    """Beyond `maxConcurrent` a Check gets an Undecided at once instead of RESOURCE_EXHAUSTED, however large it is."""
+    server = Served(threads=2, max_concurrent=3)
+    try:
+        server.echo.gate.clear()
+        call = server.channel.unary_unary(CHECK)
+        admitted = [call.future(b"slow%d" % n, timeout=20) for n in range(3)]
+        assert until(lambda: server.transport.inflight == 3)
+        for raw in (b"x", b"x" * 1_000_000):
+            assert b"refused:overloaded" == server.check(raw)
+        assert ["overloaded", "overloaded"] == server.shed
+        server.echo.gate.set()
+        assert [b"answer:slow0", b"answer:slow1", b"answer:slow2"] == [future.result() for future in admitted]
+        assert until(lambda: server.transport.inflight == 0)
+        assert b"answer:after" == server.check(b"after")
+    finally:
+        server.close()
+
+
+def test_health_is_answered_while_checks_are_shed() -> None:
+    server = Served(threads=1, max_concurrent=1)
+    try:
+        server.transport.set_serving(True)
+        server.echo.gate.clear()
+        server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
+        assert until(lambda: server.transport.inflight == 1)
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        assert 1 == stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    finally:
+        server.close()
+
+
+def test_a_check_that_was_cancelled_while_it_waited_is_not_worked_on() -> None:
+    server = Served(threads=1, max_concurrent=8)
+    try:
+        server.echo.gate.clear()
+        call = server.channel.unary_unary(CHECK)
+        first = call.future(b"first", timeout=20)
+        assert until(lambda: len(server.echo.seen) == 1)
+        gone = [call.future(b"gone", timeout=20) for _ in range(5)]
+        assert until(lambda: server.transport.inflight == 6)
+        for future in gone:
+            future.cancel()
+        time.sleep(0.3)
+        server.echo.gate.set()
+        assert b"answer:first" == first.result()
+        assert until(lambda: server.transport.inflight == 0)
+        assert [b"first"] == [raw for raw, _, _ in server.echo.seen]
+    finally:
+        server.close()
+
+
+def test_t64_streams_that_never_send_their_message_do_not_hold_the_threads() -> None:
+    server = Served(threads=2, max_concurrent=64, message_timeout_seconds=0.3)
+    try:
+        stop = threading.Event()
+
+        def nothing() -> Iterator[bytes]:
+            stop.wait(10)
+            yield from ()
+
+        idle = [server.channel.stream_unary(CHECK).future(nothing()) for _ in range(4)]
+        assert until(lambda: server.transport.inflight >= 4)
+        assert b"answer:x" == server.check(b"x", timeout=5)
+        assert until(lambda: all(future.done() for future in idle))
+        assert {grpc.StatusCode.CANCELLED} == {future.code() for future in idle}
+        stop.set()
+    finally:
+        server.close()
+
+
+def test_t63_metadata_beyond_the_limit_is_refused_by_the_core(served: Served) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        served.check(b"x", metadata=[("x-large", "v" * 40_000)])
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED == error.value.code()
+    assert b"answer:y" == served.check(b"y")
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_follows_the_state_for_the_server_and_the_service(served: Served, service: str) -> None:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    asked = health_pb2.HealthCheckRequest(service=service)
+    assert health_pb2.HealthCheckResponse.NOT_SERVING == stub.Check(asked, timeout=5).status
+    served.transport.set_serving(True)
+    assert health_pb2.HealthCheckResponse.SERVING == stub.Check(asked, timeout=5).status
+
+
+def test_health_of_an_unknown_service_is_not_found(served: Served) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
+    assert grpc.StatusCode.NOT_FOUND == error.value.code()
+
+
+def test_a_health_watch_sees_every_change_and_ends_with_the_drain(served: Served) -> None:
+    states = []
+    stream = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+    reader = threading.Thread(target=_read, args=(stream, states))
+    reader.start()
+    assert until(lambda: states == ["NOT_SERVING"])
+    served.transport.set_serving(True)
+    assert until(lambda: states == ["NOT_SERVING", "SERVING"])
+    served.transport.stop(2.0)
+    reader.join(5)
+    assert ["NOT_SERVING", "SERVING", "NOT_SERVING"] == states
+
+
+def _read(stream, states: list[str]) -> None:
+    with suppress(grpc.RpcError):
+        states.extend(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) for answer in stream)
+
+
+def test_many_health_watchers_do_not_hold_up_checks(served: Served) -> None:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    streams = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(30)]
+    assert b"answer:x" == served.check(b"x")
+    served.transport.set_serving(True)
+    assert 1 == stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    for stream in streams:
+        stream.cancel()
+
+
+def test_drain_lets_checks_in_flight_finish_and_takes_no_new_connections() -> None:
+    server = Served()
+    server.echo.gate.clear()
+    inflight = server.channel.unary_unary(CHECK).future(b"late", timeout=20)
+    assert until(lambda: server.transport.inflight == 1)
+    stopping = threading.Thread(target=server.transport.stop, args=(10.0,))
+    stopping.start()
+    with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+        assert until(lambda: _unavailable(other))
+    server.echo.gate.set()
+    assert b"answer:late" == inflight.result()
+    stopping.join(5)
+    assert not stopping.is_alive()
+    server.channel.close()
+
+
+def _unavailable(channel: grpc.Channel) -> bool:
+    try:
+        channel.unary_unary(CHECK)(b"new", timeout=1)
+    except grpc.RpcError as error:
+        return error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+    return False
+
+
+def test_drain_does_not_wait_longer_than_its_grace() -> None:
+    server = Served()
+    server.echo.gate.clear()
+    inflight = server.channel.unary_unary(CHECK).future(b"stuck", timeout=20)
+    assert until(lambda: server.transport.inflight == 1)
+    before = time.monotonic()
+    server.transport.stop(0.3)
+    assert time.monotonic() - before < 3
+    with pytest.raises(grpc.RpcError):
+        inflight.result()
+    server.close()
+
+
+def test_connections_end_by_age_without_a_failed_check() -> None:
+    server = Served(max_connection_age_seconds=0.5, max_connection_age_grace_seconds=2)
+    try:
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            assert b"answer:x" == server.check(b"x")
+    finally:
+        server.close()

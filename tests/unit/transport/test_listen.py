@@ -1,0 +1,137 @@
+import os
+import socket
+import stat
+from pathlib import Path
+
+import grpc
+import pytest
+
+from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions, parse_address
+
+
+class Answers:
+    def answer(self, raw, deadline, traceparent):
+        return b"a"
+
+    def refuse(self, reason):
+        return b"r"
+
+
+def transport(address: str) -> StockTransport:
+    return StockTransport(ListenOptions(address=address), TransportOptions(), Answers(), b"l", lambda _cause: None)
+
+
+def ask(address: str) -> bytes:
+    with grpc.insecure_channel(address) as channel:
+        return channel.unary_unary(f"/{SERVICE}/{METHOD}")(b"x", timeout=5)
+
+
+@pytest.mark.parametrize(
+    "text", ["127.0.0.1:9000", "0.0.0.0:0", "[::1]:9000", "[::]:65535", "unix:/run/extauthz/check.sock"]
+)
+def test_an_address_is_read_and_written_alike(text: str) -> None:
+    assert text == str(parse_address(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("localhost:9000", "`localhost:9000`: an address must be `IP:port`, `[IPv6]:port` or `unix:/path`"),
+        (":9000", "`:9000`: an address must be `IP:port`, `[IPv6]:port` or `unix:/path`"),
+        ("9000", "`9000`: an address must be `IP:port`, `[IPv6]:port` or `unix:/path`"),
+        ("::1:9000", "`::1:9000`: an address must be `IP:port`, `[IPv6]:port` or `unix:/path`"),
+        ("127.0.0.1:99999", "`127.0.0.1:99999`: a port must be a number from 0 to 65535"),
+        ("127.0.0.1:-1", "`127.0.0.1:-1`: a port must be a number from 0 to 65535"),
+        ("unix:relative.sock", "`unix:relative.sock`: a Unix socket must be `unix:/path`, at most 107 bytes"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=r".+") as error:
+        parse_address(text)
+    assert message == str(error.value)
+
+
+def test_port_0_is_answered_with_the_actual_port() -> None:
+    server = transport("127.0.0.1:0")
+    address = server.bind()
+    server.start()
+    assert int(address.rpartition(":")[2]) > 0
+    assert b"a" == ask(address)
+    server.stop(0)
+
+
+def test_an_occupied_port_is_an_os_error_that_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(OSError, match=r".+") as error:
+            transport(address).bind()
+    assert f"cannot listen on `{address}`: address already in use" == str(error.value)
+
+
+def test_two_servers_never_share_a_port() -> None:
+    first = transport("127.0.0.1:0")
+    address = first.bind()
+    first.start()
+    with pytest.raises(OSError, match="already in use"):
+        transport(address).bind()
+    assert b"a" == ask(address)
+    first.stop(0)
+
+
+def test_a_unix_socket_serves_with_0660_and_disappears_with_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "check.sock"
+    server = transport(f"unix:{path}")
+    assert f"unix:{path}" == server.bind()
+    server.start()
+    assert 0o660 == stat.S_IMODE(path.stat().st_mode)
+    assert b"a" == ask(f"unix:{path}")
+    server.stop(0)
+    assert not path.exists()
+
+
+def test_the_umask_of_the_process_is_what_it_was(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        server = transport(f"unix:{tmp_path / 's'}")
+        server.bind()
+        assert 0o022 == os.umask(0o022)
+        server.start()
+        server.stop(0)
+    finally:
+        os.umask(before)
+
+
+def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "check.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    server = transport(f"unix:{path}")
+    server.bind()
+    server.start()
+    assert b"a" == ask(f"unix:{path}")
+    server.stop(0)
+
+
+def test_a_socket_that_another_process_serves_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "check.sock"
+    first = transport(f"unix:{path}")
+    first.bind()
+    first.start()
+    with pytest.raises(OSError, match=r".+") as error:
+        transport(f"unix:{path}").bind()
+    assert f"cannot listen on `unix:{path}`: another process listens on it" == str(error.value)
+    assert b"a" == ask(f"unix:{path}")
+    first.stop(0)
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "check.sock"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="a file that is no socket is in its place"):
+        transport(f"unix:{path}").bind()
+    assert "precious" == path.read_text()
+
+
+def test_a_socket_in_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no directory"):
+        transport(f"unix:{tmp_path / 'missing' / 's'}").bind()
