@@ -1,0 +1,17 @@
+"""HTTP for operators and scrapers: metrics, readiness, status and a console. It changes nothing."""
+
+from extauthz.admin.exchange import Views
+from extauthz.admin.server import AdminOptions, AdminServer, parse_admin_address
+from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus
+
+__all__ = [
+    "AdminOptions",
+    "AdminServer",
+    "BundleStatus",
+    "IssuerStatus",
+    "JournalStatus",
+    "Status",
+    "TransportStatus",
+    "Views",
+    "parse_admin_address",
+]

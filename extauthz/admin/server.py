@@ -1,0 +1,122 @@
+"""The admin listener: never on the threads that decide; bounded in connections, bytes and seconds."""
+
+import logging
+import socket
+import sys
+import threading
+import time
+from http.server import ThreadingHTTPServer
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from extauthz.admin.exchange import Exchange, Views, is_ip
+from extauthz.model.hosts import Host, canonicalise_host
+
+log = logging.getLogger("extauthz.admin")
+
+_MAX_SECONDS = 10.0  # for a whole exchange: Prometheus' default scrape timeout
+
+
+class AdminOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The admin listener. It shows what the server does, so bind it where only operators and scrapers reach it."""
+
+    address: str = "127.0.0.1:9001"  # `IP:port` or `[IPv6]:port`; port 0 takes a free one
+    # names besides IP addresses and `localhost` by which it may be asked; others are refused (DNS rebinding)
+    host_names: tuple[str, ...] = ()
+    max_connections: Annotated[int, Meta(ge=1, le=256)] = 16
+
+
+def parse_admin_address(text: str) -> Host:
+    """Read an `IP:port`; raises ValueError that says what would be right."""
+    host = canonicalise_host(text)
+    if host is None or not is_ip(host.name) or text.endswith("]") or ":" not in text:
+        message = f"`{text}`: an address must be `IP:port` or `[IPv6]:port`"
+        raise ValueError(message)
+    return host
+
+
+class AdminServer:
+    """The admin listener and its threads."""
+
+    def __init__(self, options: AdminOptions, views: Views) -> None:
+        """Nothing is opened yet. Raises ValueError for a bad address."""
+        self._options = options
+        self._views = views
+        self._where = parse_admin_address(options.address)
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def bind(self) -> str:
+        """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
+        try:
+            self._server = _Server((self._where.name, self._where.port), self._options, self._views)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            message = f"cannot listen on `{self._options.address}` for admin: {why}"
+            raise OSError(message) from error
+        name = self._where.name
+        return f"{f'[{name}]' if ':' in name else name}:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        if self._server is not None:
+            self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Close the listener; exchanges under way end by themselves or with the process."""
+        if self._server is not None:
+            if self._thread is not None:
+                self._server.shutdown()
+                self._thread.join(1.0)
+            self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_port = False
+
+    def __init__(self, where: tuple[str, int], options: AdminOptions, views: Views) -> None:
+        self.views = views
+        self.host_names = frozenset(options.host_names)
+        self._free = threading.BoundedSemaphore(options.max_connections)
+        self._open: dict[socket.socket, float] = {}
+        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        super().__init__(where, Exchange)
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's, which asks the DNS for the name of the address.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        if self._open.pop(request, None) is not None:
+            self._free.release()
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called twice a second by `serve_forever`: end what takes too long."""
+        oldest = time.monotonic() - _MAX_SECONDS
+        for request, since in list(self._open.items()):
+            if since < oldest:
+                try:
+                    request.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """A client that went away is no news; a page that fails is."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("an admin page failed: %r", error)

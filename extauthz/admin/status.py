@@ -1,0 +1,63 @@
+"""What operators may see of a running server. No secret, no subject, no request is ever part of it."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+
+class BundleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The revision in force, and how the last attempt to replace it went."""
+
+    source: str
+    revision: str = ""  # "" when no bundle is active
+    digest: str = ""
+    age_seconds: float = 0.0
+    documents: Mapping[str, int] = {}  # by kind
+    last_result: str = ""  # activated, rejected or unchanged
+    last_findings: tuple[str, ...] = ()  # `file:line: field: message`
+
+
+class IssuerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The keys of one issuer."""
+
+    issuer: str  # metadata.name
+    source: str  # file or jwks
+    keys: int = 0
+    age_seconds: float | None = None  # since the last good answer; None before the first, and for files
+    error: str = ""  # of the last attempt, "" when it went well
+
+
+class JournalStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the evidence is and how far it reaches."""
+
+    directory: str
+    sequence: int = 0
+    head: str = ""  # hash of the last record
+    error: str = ""
+
+
+class TransportStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The gRPC listener."""
+
+    kind: str
+    address: str
+    tls: str  # none, tls or mtls
+    serving: bool
+    inflight: int
+    shed: Mapping[str, int] = {}  # by cause
+
+
+class Status(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The whole, as `/status` shows it."""
+
+    version: str
+    instance: str
+    uptime_seconds: float
+    ready: bool
+    not_ready_because: tuple[str, ...]
+    config_digest: str
+    bundle: BundleStatus
+    issuers: tuple[IssuerStatus, ...]
+    journal: JournalStatus
+    transport: TransportStatus
+    decisions: Mapping[str, int] = {}  # since start, by reason
