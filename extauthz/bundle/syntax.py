@@ -1,0 +1,253 @@
+"""YAML text → plain values that know their lines.
+
+Rule 1: what two YAML readers could take differently is refused: aliases, tags, merge keys, directives, duplicate keys.
+Rule 2: whatever the bytes, the end is a list of trees or a BundleError; sizes are capped before work is done.
+"""
+
+import re
+from typing import Any, Final, NoReturn
+
+from msgspec import Struct
+from yaml import MarkedYAMLError, YAMLError
+from yaml.cyaml import CParser  # type: ignore[attr-defined]  # libyaml's own, the stubs do not list it
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
+from yaml.reader import ReaderError
+
+from extauthz.bundle.finding import MAX_FINDINGS, BundleError, Finding, dotted, shorten
+from extauthz.model.problems import Location
+
+# 10,000 policies with conditions are 5 to 8 MB when written as one file.
+MAX_FILE_BYTES: Final = 16 << 20
+# About what a file of that size can hold when it is written by people.
+MAX_NODES: Final = 2_000_000
+# The deepest document kind needs 9. libyaml takes quadratic time over nested brackets: 45 s for 200,000 of them.
+MAX_DEPTH: Final = 64
+# Conditions count in signed 64-bit integers.
+_INT_LIMIT: Final = 1 << 63
+_MAX_DIGITS: Final = 40  # a longer number cannot be kept exactly, and `int` takes quadratic time
+
+Event = Any  # an event of libyaml: has more members than the stubs of its base class
+
+_NUMBER_START = frozenset("-0123456789")
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+# YAML 1.2 core schema. `yes`, `no`, `on` and `off` are text: a country or a switch, whoever reads it.
+_WORDS: Final[dict[str, bool | None]] = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("null", "Null", "NULL", "~", ""), None),
+}
+_FLOAT_LIMIT: Final = float("inf")
+# What is usually meant when libyaml says this.
+_HINTS: Final = {
+    "cannot start any token": ": indent with spaces, and quote text that begins with a special character",
+    "mapping values are not allowed": ": quote text that contains `: `, and check the indentation",
+    "did not find expected ',' or": ": quote text inside brackets that contains `{`, `[` or `,`",
+    "found a tab": ": indent with spaces",
+    "found unexpected end of stream": ": close the quote",
+    "did not find expected key": ": check the indentation, and quote text that begins with a quote",
+}
+
+
+class Lines:
+    """The line of a mapping or list and of everything in it."""
+
+    __slots__ = ("below", "line")
+
+    def __init__(self, line: int, below: "dict[str, Lines | int] | list[Lines | int]") -> None:
+        self.line = line
+        self.below = below
+
+
+class Tree(Struct, frozen=True):
+    """One document: plain dicts, lists and scalars, and where each was written."""
+
+    file: str
+    value: Any
+    lines: Lines | int
+
+    def line(self, location: Location) -> int:
+        """The line of that place, or of the nearest place around it that was written; from 1."""
+        at = self.lines
+        for step in location:
+            if isinstance(at, int):
+                break
+            below = at.below
+            try:
+                at = below[step]  # type: ignore[index]  # a step of the wrong kind ends the walk
+            except (KeyError, IndexError, TypeError):
+                break
+        return at if isinstance(at, int) else at.line
+
+    def error(self, location: Location, message: str) -> Finding:
+        """A defect of the document at that place."""
+        return Finding(file=self.file, line=self.line(location), field=dotted(location), message=message)
+
+    def warning(self, location: Location, message: str) -> Finding:
+        """Something doubtful at that place."""
+        return Finding(
+            file=self.file, line=self.line(location), field=dotted(location), message=message, severity="warning"
+        )
+
+
+def parse_yaml(text: bytes, file: str) -> list[Tree]:
+    """Every document of a YAML file; empty documents are left out. Raises BundleError with all defects of the file."""
+    return _Reader(decode(text, file), file).read()
+
+
+def decode(text: bytes, file: str) -> str:
+    """The text of a file of at most MAX_FILE_BYTES in UTF-8, with or without a byte order mark."""
+    if len(text) > MAX_FILE_BYTES:
+        message = f"the file has {len(text)} bytes, at most {MAX_FILE_BYTES} are read: split it"
+        raise BundleError([Finding(file=file, message=message)])
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        message = f"byte `0x{text[error.start]:02x}` is not UTF-8: save the file as UTF-8"
+        raise BundleError([Finding(file=file, line=line, message=message)]) from None
+
+
+class _Reader:
+    """Builds values from libyaml's events, so that caps hold before a tree exists."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._findings: list[Finding] = []
+        self._nodes = 0
+        self._depth = 0
+        self._next = CParser(text).get_event
+
+    def read(self) -> list[Tree]:
+        trees: list[Tree] = []
+        try:
+            while not isinstance(event := self._next(), StreamEndEvent):
+                if isinstance(event, DocumentStartEvent):
+                    if event.version or event.tags:
+                        self._refuse(event, "directives are not supported: remove the line that begins with `%`")
+                    value, lines = self._node(self._next())
+                    if value is not None:
+                        trees.append(Tree(self._file, value, lines))
+        except YAMLError as error:
+            self._findings.append(self._syntax_error(error))
+        if self._findings:
+            raise BundleError(self._findings)
+        return trees
+
+    def _node(self, event: Event) -> tuple[Any, Lines | int]:
+        """The value that begins with `event`. Recursion is bounded by MAX_DEPTH."""
+        kind = type(event)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            self._give_up(event, f"the file has more than {MAX_NODES} values: split it")
+        if kind is AliasEvent:
+            self._refuse(event, f"alias `*{shorten(event.anchor)}` is not supported: write the value out")
+            return None, event.start_mark.line + 1
+        if event.anchor is not None:
+            self._refuse(event, f"anchor `&{shorten(event.anchor)}` is not supported: remove it")
+        if event.tag is not None:
+            name = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._refuse(
+                event, f"tag `{shorten(name)}` is not supported: remove it, and quote the value to make it text"
+            )
+        if kind is ScalarEvent:
+            return self._scalar(event), event.start_mark.line + 1
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._give_up(event, f"nested more than {MAX_DEPTH} levels deep: flatten it")
+        found = self._mapping(event) if kind is MappingStartEvent else self._list(event)
+        self._depth -= 1
+        return found
+
+    def _list(self, start: Event) -> tuple[list[Any], Lines]:
+        values: list[Any] = []
+        below: list[Lines | int] = []
+        while type(event := self._next()) is not SequenceEndEvent:
+            value, lines = self._node(event)
+            values.append(value)
+            below.append(lines)
+        return values, Lines(start.start_mark.line + 1, below)
+
+    def _mapping(self, start: Event) -> tuple[dict[str, Any], Lines]:
+        values: dict[str, Any] = {}
+        below: dict[str, Lines | int] = {}
+        while type(event := self._next()) is not MappingEndEvent:
+            key = self._key(event)
+            line = event.start_mark.line + 1
+            value, lines = self._node(self._next())
+            if key in values:
+                first = below[key]
+                at = first if isinstance(first, int) else first.line
+                self._refuse(event, f"key `{shorten(key)}` is already set in line {at}: remove one")
+                continue
+            values[key] = value
+            # What stands under a key is reported where the key stands.
+            if isinstance(lines, Lines):
+                lines.line = line
+                below[key] = lines
+            else:
+                below[key] = line
+        return values, Lines(start.start_mark.line + 1, below)
+
+    def _key(self, event: Event) -> str:
+        if type(event) is not ScalarEvent:
+            self._refuse(event, "a key must be text, not a mapping, a list or an alias")
+            if type(event) is not AliasEvent:
+                self._node(event)
+            return ""
+        if event.anchor is not None or event.tag is not None:
+            self._refuse(event, "a key must be plain text, without anchor and tag")
+        text: str = event.value
+        if not event.style:
+            if text == "<<":
+                self._refuse(event, "merge key `<<` is not supported: write the fields out")
+            elif text in _WORDS or (text[0] in _NUMBER_START and _FLOAT.fullmatch(text)):
+                self._refuse(event, f'key `{shorten(text)}` must be text: write `"{shorten(text)}"`')
+        return text
+
+    def _scalar(self, event: Event) -> str | float | bool | None:
+        text: str = event.value
+        if event.style:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[0] not in _NUMBER_START or not _FLOAT.fullmatch(text):
+            return text
+        if len(text) <= _MAX_DIGITS:
+            if not _INT.fullmatch(text):
+                number = float(text)
+                if -_FLOAT_LIMIT < number < _FLOAT_LIMIT:
+                    return number
+            elif -_INT_LIMIT <= (whole := int(text)) < _INT_LIMIT:
+                return whole
+        self._refuse(event, f"number `{shorten(text)}` is too large: quote it to make it text")
+        return 0
+
+    def _refuse(self, event: Event, message: str) -> None:
+        self._findings.append(Finding(file=self._file, line=event.start_mark.line + 1, message=message))
+        if len(self._findings) >= MAX_FINDINGS:
+            raise BundleError(self._findings)
+
+    def _give_up(self, event: Event, message: str) -> NoReturn:
+        self._refuse(event, message)
+        raise BundleError(self._findings)
+
+    def _syntax_error(self, error: YAMLError) -> Finding:
+        line, problem = 0, "the text cannot be read"
+        if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+            line, problem = error.problem_mark.line + 1, str(error.problem)
+        elif isinstance(error, ReaderError):
+            # libyaml counts bytes.
+            line = self._text.encode()[: error.position].count(b"\n") + 1
+            problem = f"character `U+{error.character:04X}` may not be written raw"
+        hint = next((hint for part, hint in _HINTS.items() if part in problem), "")
+        return Finding(file=self._file, line=line, message=f"not valid YAML: {problem}{hint}")
