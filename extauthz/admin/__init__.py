@@ -1,7 +1,7 @@
 """HTTP for operators and scrapers: metrics, readiness, status and a console. It changes nothing."""
 
 from extauthz.admin.exchange import Views
-from extauthz.admin.server import AdminOptions, AdminServer, parse_admin_address
+from extauthz.admin.server import AdminOptions, AdminServer
 from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "Status",
     "TransportStatus",
     "Views",
-    "parse_admin_address",
 ]

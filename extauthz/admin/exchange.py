@@ -98,7 +98,7 @@ class Exchange(BaseHTTPRequestHandler):
         """A rebinding attack needs a DNS name of the attacker's; addresses and our own names are safe."""
         found = canonicalise_host(host)
         return found is not None and (
-            is_ip(found.name) or found.name == "localhost" or found.name in self.server.host_names
+            _is_ip(found.name) or found.name == "localhost" or found.name in self.server.host_names
         )
 
     def _reply(
@@ -147,7 +147,7 @@ class _Bounded(BufferedIOBase):
         self._stream.close()
 
 
-def is_ip(name: str) -> bool:
+def _is_ip(name: str) -> bool:
     """Whether a canonical host name is an IP address."""
     try:
         ip_address(name)

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from extauthz.admin.exchange import Exchange, Views, is_ip
-from extauthz.model.hosts import Host, canonicalise_host
+from extauthz.admin.exchange import Exchange, Views
+from extauthz.model.addresses import Address, parse_address
 
 log = logging.getLogger("extauthz.admin")
 
@@ -26,37 +26,33 @@ class AdminOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     host_names: tuple[str, ...] = ()
     max_connections: Annotated[int, Meta(ge=1, le=256)] = 16
 
-
-def parse_admin_address(text: str) -> Host:
-    """Read an `IP:port`; raises ValueError that says what would be right."""
-    host = canonicalise_host(text)
-    if host is None or not is_ip(host.name) or text.endswith("]") or ":" not in text:
-        message = f"`{text}`: an address must be `IP:port` or `[IPv6]:port`"
-        raise ValueError(message)
-    return host
+    def __post_init__(self) -> None:
+        """Refuse what cannot be an address, and Unix sockets, which no scraper reaches."""
+        if parse_address(self.address).path:
+            message = f"`{self.address}`: an address must be `IP:port` or `[IPv6]:port`"
+            raise ValueError(message)
 
 
 class AdminServer:
     """The admin listener and its threads."""
 
     def __init__(self, options: AdminOptions, views: Views) -> None:
-        """Nothing is opened yet. Raises ValueError for a bad address."""
+        """Nothing is opened yet."""
         self._options = options
         self._views = views
-        self._where = parse_admin_address(options.address)
+        self._where = parse_address(options.address)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def bind(self) -> str:
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
         try:
-            self._server = _Server((self._where.name, self._where.port), self._options, self._views)
+            self._server = _Server((self._where.host, self._where.port), self._options, self._views)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             message = f"cannot listen on `{self._options.address}` for admin: {why}"
             raise OSError(message) from error
-        name = self._where.name
-        return f"{f'[{name}]' if ':' in name else name}:{self._server.server_port}"
+        return str(Address(self._where.host, self._server.server_port))
 
     def start(self) -> None:
         """Begin to answer."""

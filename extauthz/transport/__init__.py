@@ -1,7 +1,7 @@
 """gRPC: bytes in, bytes out, health, TLS. Everything about a Check's meaning is elsewhere."""
 
 from extauthz.transport.contract import MAX_MESSAGE, METHOD, SERVICE, Answerer, OnShed, Transport, TransportOptions
-from extauthz.transport.listen import ListenOptions, parse_address
+from extauthz.transport.listen import ListenOptions
 from extauthz.transport.stock import StockTransport
 from extauthz.transport.tls import TlsError, TlsOptions
 
@@ -17,5 +17,4 @@ __all__ = [
     "TlsOptions",
     "Transport",
     "TransportOptions",
-    "parse_address",
 ]

@@ -1,4 +1,4 @@
-"""Where the server listens: an IP address with a port, or a Unix socket.
+"""Taking the address of the gRPC listener.
 
 Rule 1: what grpcio would quietly do otherwise is refused first: it takes port 99999 for 34463, binds only some of a
 name's addresses, and steals a Unix socket that another process serves.
@@ -9,15 +9,13 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
 from msgspec import Struct
 
+from extauthz.model.addresses import Address, parse_address
 from extauthz.transport.tls import TlsOptions
 
-_MAX_PORT = 65535
-_MAX_SOCKET_PATH = 107  # sun_path, unix(7)
 _SOCKET_UMASK = 0o117  # leaves 0660: owner and group, for Envoy runs as another user of the same group
 
 
@@ -27,40 +25,9 @@ class ListenOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     address: str = "127.0.0.1:9000"  # `IP:port`, `[IPv6]:port` or `unix:/path`; port 0 takes a free one
     tls: TlsOptions | None = None  # plain text when absent
 
-
-class Address(Struct, frozen=True):
-    """A parsed address; `path` is set for a Unix socket, host and port otherwise."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        """As it is written in the configuration."""
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_address(text: str) -> Address:
-    """Read an address; raises ValueError that says what would be right."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path.startswith("/") or len(path.encode()) > _MAX_SOCKET_PATH:
-            message = f"`{text}`: a Unix socket must be `unix:/path`, at most {_MAX_SOCKET_PATH} bytes"
-            raise ValueError(message)
-        return Address(path=path)
-    host, _, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else ""
-    try:
-        ip = str(IPv6Address(bare)) if bare else str(IPv4Address(host))
-    except AddressValueError:
-        message = f"`{text}`: an address must be `IP:port`, `[IPv6]:port` or `unix:/path`"
-        raise ValueError(message) from None
-    if not (port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
-        message = f"`{text}`: a port must be a number from 0 to {_MAX_PORT}"
-        raise ValueError(message)
-    return Address(ip, int(port))
+    def __post_init__(self) -> None:
+        """Refuse what cannot be an address."""
+        parse_address(self.address)
 
 
 def claim(address: Address) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import grpc
 
+from extauthz.model.addresses import Address, parse_address
 from extauthz.model.reasons import Reason
 from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, TransportOptions
 from extauthz.transport.health import Health
-from extauthz.transport.listen import ListenOptions, claim, parse_address, socket_permissions
+from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.slots import Slots, is_overflow
 from extauthz.transport.tls import server_credentials
 
@@ -32,7 +33,7 @@ class StockTransport:
     def __init__(
         self, listen: ListenOptions, options: TransportOptions, answerer: Answerer, last_resort: bytes, on_shed: OnShed
     ) -> None:
-        """Nothing is opened yet. Raises ValueError for a bad address and TlsError for bad TLS files."""
+        """Nothing is opened yet. Raises TlsError for bad TLS files."""
         self._address = parse_address(listen.address)
         self._credentials = server_credentials(listen.tls) if listen.tls else None
         self._options = options
@@ -72,7 +73,7 @@ class StockTransport:
             raise OSError(message) from error
         if self._address.path:
             return str(self._address)
-        return str(type(self._address)(self._address.host, port))
+        return str(Address(self._address.host, port))
 
     def start(self) -> None:
         """Begin to answer; health is NOT_SERVING until told otherwise."""

@@ -137,10 +137,11 @@ def test_health_is_answered_while_checks_are_shed() -> None:
     try:
         server.transport.set_serving(True)
         server.echo.gate.clear()
-        server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
+        slow = server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
         assert until(lambda: server.transport.inflight == 1)
         stub = health_pb2_grpc.HealthStub(server.channel)
         assert 1 == stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+        assert not slow.done()
     finally:
         server.close()
 

@@ -224,5 +224,5 @@ def test_an_occupied_port_is_an_os_error_that_names_it() -> None:
 
 @pytest.mark.parametrize("text", ["localhost:9001", ":9001", "127.0.0.1", "[::1]", "127.0.0.1:70000", "unix:/x"])
 def test_an_address_that_is_no_ip_and_port_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="an address must be `IP:port`"):
-        AdminServer(AdminOptions(address=text), Views(CollectorRegistry(), lambda: (), lambda: STATUS))
+    with pytest.raises(ValueError, match=r"an address must be|a port must be"):
+        AdminOptions(address=text)

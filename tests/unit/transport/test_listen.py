@@ -6,7 +6,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions, parse_address
+from extauthz.model.addresses import parse_address
+from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions
 
 
 class Answers:
