@@ -1,0 +1,35 @@
+"""What every request must satisfy before a policy is asked, and what no policy can lift."""
+
+from extauthz.guards.ecosystems import HeaderRuleSpec
+from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
+from extauthz.guards.financial_id import FinancialIdSpec
+from extauthz.guards.refusal import Refusal
+from extauthz.guards.sender import refuse_bound_token
+from extauthz.guards.tenancy import (
+    ProfileTenancySpec,
+    Resolved,
+    TenancyGuard,
+    TenantSourceSpec,
+    compile_tenancy,
+)
+from extauthz.guards.tenants import CrossTenantSpec, TenancySpec, Tenant, TenantRegistry, compile_registry
+
+__all__ = [
+    "CrossTenantSpec",
+    "FapiHeaders",
+    "FapiSpec",
+    "FinancialIdSpec",
+    "HeaderRuleSpec",
+    "ProfileTenancySpec",
+    "Refusal",
+    "Resolved",
+    "TenancyGuard",
+    "TenancySpec",
+    "Tenant",
+    "TenantRegistry",
+    "TenantSourceSpec",
+    "compile_fapi",
+    "compile_registry",
+    "compile_tenancy",
+    "refuse_bound_token",
+]

@@ -1,0 +1,185 @@
+"""FAPI request headers, by ecosystem: what is missing or malformed is refused before the token is read.
+
+Rule 1: a header that was sent twice is refused in both header modes alike (Envoy joins repeated fields with a comma).
+Rule 2: a refusal names the header and the check, never the value.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from extauthz.guards.ecosystems import (
+    CHECKS,
+    ECOSYSTEMS,
+    MIN_VERSION,
+    VERSION,
+    HeaderRuleSpec,
+)
+from extauthz.guards.financial_id import FinancialIdSpec, check_form, check_owner
+from extauthz.guards.formats import FORMATS, Format
+from extauthz.guards.names import require_field_name, require_methods
+from extauthz.guards.refusal import Refusal
+from extauthz.guards.tenants import Tenant
+from extauthz.model.paths import PathPattern, parse_pattern
+from extauthz.model.problems import Location, Problem, suggestion
+from extauthz.model.reasons import Reason
+from extauthz.model.request import Request
+
+
+class FapiSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Which FAPI headers a profile asks for. The error body of its denials follows the ecosystem too."""
+
+    ecosystem: str  # fapi1-baseline, uk-obie-3.1.1, uk-obie, cdr, brazil, uae, ksa or custom
+    headers: dict[str, HeaderRuleSpec] = {}  # more rules by header; one of the ecosystem's headers is replaced
+    financial_id: FinancialIdSpec | None = None  # required by uk-obie-3.1.1, off everywhere else
+    versions: tuple[Annotated[int, Meta(ge=1)], ...] = ()  # cdr: versions of x-v that are served; empty: any
+
+
+class HeaderRule(Struct, frozen=True):
+    """A compiled rule: where the header is required, and what its value must be."""
+
+    name: str
+    check: str
+    fits: Format
+    required: bool
+    methods: tuple[str, ...]
+    paths: tuple[PathPattern, ...]
+    with_header: str
+    ignore_invalid: bool
+    max_length: int
+    values: tuple[str, ...]
+
+    def refuse(self, request: Request, now: int) -> Refusal | None:
+        """What is wrong with this header of the request, if anything."""
+        headers = request.headers
+        value = headers.get(self.name)
+        if value is None:
+            if self.required and self._is_required(request):
+                return Refusal(Reason.FAPI_HEADER_MISSING, self.check, "missing", self.name)
+            return None
+        if self.ignore_invalid:
+            return None
+        if headers.is_repeated(self.name):
+            return Refusal(Reason.FAPI_HEADER_INVALID, self.check, "sent more than once", self.name)
+        if len(value) > self.max_length or not self.fits(value, now) or (self.values and value not in self.values):
+            return Refusal(Reason.FAPI_HEADER_INVALID, self.check, "malformed, or sent more than once", self.name)
+        return None
+
+    def _is_required(self, request: Request) -> bool:
+        if self.methods and request.method not in self.methods:
+            return False
+        if self.with_header and request.headers.get(self.with_header) is None:
+            return False
+        return not self.paths or any(path.match(request.segments) is not None for path in self.paths)
+
+
+class FapiHeaders(Struct, frozen=True):
+    """The compiled header rules of a profile."""
+
+    ecosystem: str
+    rules: tuple[HeaderRule, ...]
+    financial_id: FinancialIdSpec | None
+    versions: tuple[int, ...]
+
+    def check_headers(self, request: Request, now: int) -> Refusal | None:
+        """The first header that is missing or malformed. `now` is seconds since the epoch."""
+        for rule in self.rules:
+            if refusal := rule.refuse(request, now):
+                return refusal
+        if self.financial_id is not None and (refusal := check_form(self.financial_id, request.headers)):
+            return refusal
+        return self._refuse_version(request) if self.versions else None
+
+    def check_financial_id(self, request: Request, tenant: Tenant | None) -> Refusal | None:
+        """Refuse a financial id that is not the one registered for `tenant`, the tenant of the resource."""
+        if self.financial_id is None:
+            return None
+        return check_form(self.financial_id, request.headers) or check_owner(self.financial_id, request.headers, tenant)
+
+    def _refuse_version(self, request: Request) -> Refusal | None:
+        """CDR: some version from x-min-v to x-v must be served; an x-min-v above x-v counts as absent."""
+        newest = _number(request, VERSION)
+        if newest is None:
+            return None
+        oldest = _number(request, MIN_VERSION)
+        low = newest if oldest is None or oldest > newest else oldest
+        if any(low <= version <= newest for version in self.versions):
+            return None
+        return Refusal(Reason.FAPI_VERSION_UNSUPPORTED, VERSION, "not a version that is served", VERSION)
+
+
+def _number(request: Request, name: str) -> int | None:
+    """The header as a number; None when it is absent, or malformed where a profile's rule lets that pass."""
+    value = request.headers.get(name)
+    return int(value) if value is not None and FORMATS["positive-integer"](value, 0) else None
+
+
+def compile_fapi(spec: FapiSpec, problems: list[Problem], location: Location) -> FapiHeaders | None:
+    """Check and compile `spec`; None when there were errors, which are then in `problems`."""
+    before = len(problems)
+    if spec.ecosystem not in ECOSYSTEMS:
+        hint = suggestion(spec.ecosystem, list(ECOSYSTEMS))
+        problems.append(Problem((*location, "ecosystem"), f"unknown ecosystem `{spec.ecosystem}`{hint}"))
+        return None
+    if spec.ecosystem == "custom" and not spec.headers and spec.financial_id is None:
+        problems.append(Problem((*location, "headers"), "ecosystem `custom` has no rules of its own: write `headers`"))
+    table = {**ECOSYSTEMS[spec.ecosystem], **spec.headers}
+    if spec.versions and (table.get(VERSION) or HeaderRuleSpec()).format != "positive-integer":
+        message = f"`versions` needs `{VERSION}` with format `positive-integer`, as in ecosystem `cdr`"
+        problems.append(Problem((*location, "versions"), message))
+    rules = [compile_header(name, rule, problems, (*location, "headers", name)) for name, rule in table.items()]
+    financial_id = spec.financial_id
+    if financial_id is None and spec.ecosystem == "uk-obie-3.1.1":
+        financial_id = FinancialIdSpec()
+    if financial_id is not None:
+        require_field_name(financial_id.header, problems, (*location, "financialId", "header"))
+        if financial_id.header in table:
+            message = f"`{financial_id.header}` has its rule in `financialId`: remove it here"
+            problems.append(Problem((*location, "headers", financial_id.header), message))
+    if len(problems) > before:
+        return None
+    return FapiHeaders(spec.ecosystem, tuple(rule for rule in rules if rule), financial_id, spec.versions)
+
+
+# Headers whose meaning is fixed elsewhere; a rule here would promise what it does not keep.
+_NOT_FOR_RULES: Final = frozenset({"authorization", "cookie", "host", "content-length", "transfer-encoding"})
+
+
+def compile_header(name: str, spec: HeaderRuleSpec, problems: list[Problem], location: Location) -> HeaderRule | None:
+    """Check and compile the rule of one header; None when there were errors."""
+    before = len(problems)
+    require_field_name(name, problems, location)
+    if name in _NOT_FOR_RULES:
+        problems.append(Problem(location, f"`{name}` cannot have a rule of its own"))
+    if spec.format not in FORMATS:
+        hint = suggestion(spec.format, list(FORMATS))
+        problems.append(Problem((*location, "format"), f"unknown format `{spec.format}`{hint}"))
+    if spec.with_header:
+        require_field_name(spec.with_header, problems, (*location, "withHeader"))
+    require_methods(spec.methods, problems, (*location, "methods"))
+    if not spec.required and (spec.methods or spec.paths or spec.with_header):
+        message = "`methods`, `paths` and `withHeader` say where the header is required: add `required: true`"
+        problems.append(Problem(location, message))
+    if spec.required and spec.invalid == "ignore":
+        problems.append(Problem((*location, "invalid"), "a required header cannot be ignored when it is invalid"))
+    paths = []
+    for index, text in enumerate(spec.paths):
+        pattern = parse_pattern(text)
+        if isinstance(pattern, str):
+            problems.append(Problem((*location, "paths", index), pattern))
+        else:
+            paths.append(pattern)
+    if len(problems) > before:
+        return None
+    return HeaderRule(
+        name=name,
+        check=CHECKS.get(name, name),
+        fits=FORMATS[spec.format],
+        required=spec.required,
+        methods=spec.methods,
+        paths=tuple(paths),
+        with_header=spec.with_header,
+        ignore_invalid=spec.invalid == "ignore",
+        max_length=spec.max_length,
+        values=spec.values,
+    )
