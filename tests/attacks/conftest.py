@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.attacks.bank import BUNDLE, Bank, load
+from tests.attacks.bank import BUNDLE, Bank
+from tests.engine import load
 
 
 @pytest.fixture(scope="session")

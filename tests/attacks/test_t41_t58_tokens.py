@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from extauthz.bundle import read_bundle
 from extauthz.identity import parse_jwks
 from extauthz.model.ports import NoTokenCache
-from tests.attacks.bank import BUNDLE, load
+from tests.attacks.bank import BUNDLE
+from tests.engine import load
 
 
 def b64(data: bytes) -> str:

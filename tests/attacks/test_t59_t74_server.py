@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from extauthz.bundle import read_bundle
 from extauthz.model.decision import Allow
 from extauthz.model.ports import NoTokenCache
-from tests.attacks.bank import BUNDLE, Bank, load
+from tests.attacks.bank import BUNDLE, Bank
+from tests.engine import load
 
 
 @given(st.binary(max_size=200))
