@@ -1,0 +1,1 @@
+"""Compiled from `protos/` by `make generate`; not edited by hand."""

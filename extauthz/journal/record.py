@@ -1,0 +1,194 @@
+"""What a record says: one event of a closed set, built from values and encoded with a fixed order of members.
+
+Rule 1: a field is written because it is listed here. Tokens, cookies, query values, bodies and paths have no field.
+Rule 2: subjects and addresses are written as pseudonyms only.
+"""
+
+from collections.abc import Mapping
+from time import gmtime, strftime
+from typing import Any, Literal
+
+from msgspec import Struct, structs
+from msgspec.json import Encoder
+
+from extauthz.journal.pseudonym import Pseudonyms
+from extauthz.model.decision import Allow
+from extauthz.model.record import DecisionRecord
+
+LifecycleKind = Literal[
+    "stopped",
+    "bundle_activated",
+    "bundle_rejected",
+    "keys_changed",
+    "configuration_changed",
+    "journal_restored",  # after an outage: how many records it refused and how many answers went out without one
+    "records_missing",  # at start the journal was shorter than its last checkpoint says
+    "segments_removed",
+    "segment_disturbed",  # another program changed or removed the open segment
+    "sink_failed",
+    "sink_recovered",
+    "sink_lost_records",
+    "clock_stepped",
+]
+
+# Names and ids that a client or an issuer chose are cut: one record stays well under a page.
+_MAX_HOST = 255
+_MAX_ID = 128
+_MAX_TEXT = 512
+_MAX_ROLES = 64
+_TRACE_ID = slice(3, 35)  # version "-" trace id
+
+
+class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
+    """One Check. Same fields as `Decision` in protos/extauthz/v1/journal.proto."""
+
+    decision_id: str
+    outcome: str
+    reason: str
+    check: str = ""
+    detail: str = ""
+    status: int = 0
+    profile: str = ""
+    policy: str = ""
+    rule: str = ""
+    route: str = ""
+    method: str = ""
+    host: str = ""
+    tenant: str = ""
+    subject: str = ""
+    issuer: str = ""
+    client_id: str = ""
+    roles: tuple[str, ...] = ()
+    token_id: str = ""
+    key_id: str = ""
+    revision: str = ""
+    digest: str = ""
+    interaction_id: str = ""
+    interaction_id_source: str = ""
+    source_principal: str = ""
+    client_address: str = ""
+    cross_tenant: str = ""
+    shadow: tuple[Any, ...] = ()
+    condition_errors: tuple[str, ...] = ()
+    duration_us: int = 0
+    request_id: str = ""
+    trace_id: str = ""
+
+
+class SealedTail(Struct, frozen=True):
+    """Bytes behind the last whole record of a segment."""
+
+    segment: int
+    offset: int
+    bytes: int
+    sha256: str
+
+
+class SegmentEvent(Struct, frozen=True, omit_defaults=True):
+    """The first record of every segment. Same fields as `Segment` in journal.proto."""
+
+    number: int
+    instance: str
+    boot: str
+    began: Literal["boot", "rotation", "distrust"]
+    version: str = ""
+    position: int = 0
+    public_key: bytes = b""
+    key_id: str = ""
+    checkpoint_records: int = 0
+    checkpoint_seconds: int = 0
+    config_digest: str = ""
+    previous_boot: str = ""
+    sealed: SealedTail | None = None
+
+
+class LifecycleEvent(Struct, frozen=True):
+    """What happened to the server or the journal."""
+
+    kind: str
+    detail: dict[str, str] = {}
+
+
+_encoder = Encoder()
+
+
+class TimeText:
+    """Seconds since the epoch as RFC 3339 text in UTC with microseconds. The last second's text is kept."""
+
+    def __init__(self) -> None:
+        self._last = (0, "1970-01-01T00:00:00")
+
+    def __call__(self, seconds: float) -> str:
+        """E.g. `2026-11-23T11:00:00.123456Z`."""
+        whole = int(seconds)
+        last = self._last
+        if last[0] != whole:
+            last = self._last = (whole, strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole)))
+        return f"{last[1]}.{int((seconds - whole) * 1_000_000):06d}Z"
+
+
+def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) -> bytes:
+    """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it."""
+    facts, decision = record.facts, record.decision
+    evidence, reason = decision.evidence, decision.reason
+    subject, tenant, period = evidence.subject, evidence.tenant, time[:7]
+    check, detail = ("", "") if isinstance(decision, Allow) else (decision.check, decision.detail)
+    event = DecisionEvent(
+        decision_id=record.decision_id,
+        outcome=reason.outcome,
+        reason=reason.code,
+        check=check,
+        detail=detail[:_MAX_TEXT],
+        status=record.status,
+        profile=evidence.profile,
+        policy=evidence.policy,
+        rule=evidence.rule,
+        route=evidence.route,
+        method=facts.method[:_MAX_ID],
+        host=facts.host[:_MAX_HOST],
+        tenant=tenant[:_MAX_HOST],
+        subject=pseudonyms.of("subject", f"{subject.issuer}\0{subject.id}", tenant, period) if subject.issuer else "",
+        issuer=subject.issuer[:_MAX_TEXT],
+        client_id=subject.client[:_MAX_HOST],
+        roles=subject.roles[:_MAX_ROLES],
+        token_id=subject.token_id[:_MAX_ID],
+        key_id=subject.key_id[:_MAX_ID],
+        revision=record.revision,
+        digest=record.digest,
+        interaction_id=record.interaction_id,
+        interaction_id_source=record.interaction_id_source,
+        source_principal=facts.source.principal[:_MAX_TEXT],
+        client_address=pseudonyms.of("address", facts.client_address, tenant, period),
+        cross_tenant=evidence.cross_tenant,
+        shadow=evidence.shadow,
+        condition_errors=evidence.condition_errors,
+        duration_us=int(record.duration * 1_000_000),
+        request_id=facts.request_id[:_MAX_ID],
+        trace_id=record.traceparent[_TRACE_ID],
+    )
+    try:
+        return b'{"decision":%b}' % _encoder.encode(event)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON in a token can carry
+        return b'{"decision":%b}' % _encoder.encode(structs.replace(event, **_scrubbed(structs.asdict(event))))
+
+
+def segment_event(event: SegmentEvent) -> bytes:
+    """The event that opens a segment, as JSON."""
+    return b'{"segment":%b}' % _encoder.encode(event)
+
+
+def lifecycle_event(kind: LifecycleKind, detail: Mapping[str, str]) -> bytes:
+    """An event of the server's life, as JSON."""
+    cut = {_scrub(name): _scrub(value)[:_MAX_TEXT] for name, value in detail.items()}
+    return b'{"lifecycle":%b}' % _encoder.encode(LifecycleEvent(kind, cut))
+
+
+def _scrubbed(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same fields with every half surrogate pair replaced by `?`."""
+    return {name: _scrub(value) for name, value in fields.items()}
+
+
+def _scrub(value: Any) -> Any:  # noqa: ANN401 - strings are mended, tuples walked, the rest returned
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return tuple(_scrub(item) for item in value) if isinstance(value, tuple) else value

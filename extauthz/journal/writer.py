@@ -1,0 +1,305 @@
+"""The one place where records enter the journal: chained and written under one lock.
+
+Rule 1: under the lock is only what the chain needs: hash, write, and now and then a new segment or a signature.
+Rule 2: the chain moves on only when the whole write succeeded; otherwise the file is as it was and the caller is told.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from extauthz.journal.chain import seal
+from extauthz.journal.checkpoint import Checkpoint, Signer
+from extauthz.journal.errors import JournalError
+from extauthz.journal.options import JournalIdentity, JournalOptions
+from extauthz.journal.record import SealedTail, SegmentEvent, TimeText, lifecycle_event, segment_event
+from extauthz.journal.segments import CHECKPOINTS_FILE, Ending, SegmentFile
+
+Entry = tuple[bytes, bytes]  # RFC 3339 time, event as JSON
+
+# Events of the server's life wait here while the journal cannot be written; the oldest go first.
+_MAX_WAITING = 1000
+
+
+class ChainWriter:
+    """Appends records to the open segment. Threads may share it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        options: JournalOptions,
+        identity: JournalIdentity,
+        signer: Signer,
+        ending: Ending,
+        last_checkpoint: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """Open a new segment behind `ending`. Raises OSError when that cannot be done."""
+        self.failures = 0  # writes, checkpoints and synchronisations that failed
+        self.bytes = 0  # written by this boot
+        self.position = ending.position  # records in the whole journal
+        self.bundle_digest = ""
+        self.checkpoint_due = threading.Event()
+        self._directory, self._options, self._identity, self._signer = directory, options, identity, signer
+        self._clock = clock
+        self._time = TimeText()
+        self._lock = threading.Lock()
+        self._seq, self._head = 0, ending.head
+        self._refused = self._unrecorded = 0
+        self._waiting: deque[Entry] = deque(maxlen=_MAX_WAITING)
+        self._distrusted = self._closed = False
+        self._since: tuple[bytes, bytes] | None = None  # earliest and latest time since the last checkpoint
+        self._unsigned = 0  # records since the last checkpoint
+        self._last_checkpoint = last_checkpoint  # its hash
+        self._disk_lock = threading.Lock()  # taken after `_lock` where both are
+        self._on_disk = ending.position  # positions known to be there
+        self._lost = (0, 0)  # positions (after, through) of which nobody knows
+        self._file = self._open(ending.next_segment, "boot", ending.boot, ending.sealed)
+
+    def now(self) -> bytes:
+        """The time of an event that happens now."""
+        return self._time(self._clock()).encode()
+
+    def tail(self) -> tuple[int, int]:
+        """Number of the open segment and how many of its bytes hold whole records."""
+        file = self._file
+        return file.number, file.size
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write records in this order, all or none. Raises JournalError.
+
+        When it returns, the kernel has them (`process`), or the disk (`disk`).
+        """
+        with self._lock:
+            try:
+                self._append_all(entries)
+            except JournalError:
+                self._refused += len(entries)
+                raise
+            position = self.position
+        if self._options.durability == "disk":
+            self._await_disk(position)
+
+    def note(self, entry: Entry) -> None:
+        """Write an event of the server's life; when the journal cannot, it waits until the journal can."""
+        with self._lock:
+            try:
+                self._append_all([entry])
+            except JournalError:
+                self._waiting.append(entry)
+
+    def answered_without(self, count: int) -> None:
+        """Count answers that went out without a record, because their profile says so."""
+        with self._lock:
+            self._unrecorded += count
+
+    def checkpoint(self) -> None:
+        """Sign what the journal holds. Raises JournalError."""
+        with self._lock:
+            self._make_ready()
+            now = self.now()
+            first, last = self._since or (now, now)
+            signed = self._signer.sign(
+                Checkpoint(
+                    instance=self._identity.instance,
+                    boot=self._identity.boot,
+                    segment=self._file.number,
+                    records=self._seq,
+                    position=self.position,
+                    first_time=first.decode(),
+                    last_time=last.decode(),
+                    head=self._head.decode(),
+                    previous=self._last_checkpoint,
+                    config_digest=self._identity.config_digest,
+                    bundle_digest=self.bundle_digest,
+                    key_id=self._signer.key_id,
+                )
+            )
+            line, digest = seal(self._seq, now, signed, self._head)
+            self._write(line)
+            self._seq, self._head = self._seq + 1, digest
+            self.position += 1
+            self._since, self._unsigned, self._last_checkpoint = None, 0, digest.decode()
+            self.checkpoint_due.clear()
+        self._copy_checkpoint(line)
+
+    def open_new_segment_if_disturbed(self) -> bool:
+        """Leave a segment file that another program changed or removed. Returns whether that was so."""
+        with self._lock:
+            if self._closed or self._file.is_undisturbed():
+                return False
+            self._distrusted = True
+            self._waiting.append((self.now(), lifecycle_event("segment_disturbed", {"segment": self._file.path.name})))
+        return True
+
+    def close(self) -> None:
+        """Bring everything to the disk; every later record is refused."""
+        with self._lock, self._disk_lock:
+            if not self._closed:
+                self._closed = True
+                with suppress(OSError):
+                    self._file.synchronise()
+                self._file.close()
+
+    # --- from here on the lock is held
+
+    def _append_all(self, entries: Sequence[Entry]) -> None:
+        self._make_ready()
+        self._chain(entries)
+
+    def _make_ready(self) -> None:
+        """A segment that takes records, with what has to be said about an outage already in it."""
+        if self._closed:
+            msg = "the journal is closed"
+            raise JournalError(msg)
+        if self._distrusted or self._file.size >= self._options.segment_bytes:
+            self._begin_segment()
+        if self._refused or self._unrecorded or self._waiting:
+            self._tell_of_outage()
+
+    def _chain(self, entries: Sequence[Entry]) -> None:
+        seq, head, lines = self._seq, self._head, []
+        for time, event in entries:
+            line, head = seal(seq, time, event, head)
+            seq += 1
+            lines.append(line)
+        self._write(lines[0] if len(lines) == 1 else b"".join(lines))
+        self._advance(seq, head, entries)
+
+    def _advance(self, seq: int, head: bytes, entries: Sequence[Entry]) -> None:
+        count = seq - self._seq
+        self._seq, self._head = seq, head
+        self.position += count
+        self._unsigned += count
+        for time, _ in entries:
+            first, last = self._since or (time, time)
+            self._since = (min(first, time), max(last, time))
+        if self._unsigned >= self._options.checkpoint_records and not self.checkpoint_due.is_set():
+            self.checkpoint_due.set()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.append(data)
+        except OSError as error:
+            raise self._error(error, doing="write") from error
+        self.bytes += len(data)
+
+    def _tell_of_outage(self) -> None:
+        """Before the first record after an outage: what is missing, and what waited."""
+        entries = list(self._waiting)
+        if self._refused or self._unrecorded:
+            detail = {"refused": str(self._refused), "unrecorded": str(self._unrecorded)}
+            entries.append((self.now(), lifecycle_event("journal_restored", detail)))
+        self._chain(entries)
+        self._refused = self._unrecorded = 0
+        self._waiting.clear()
+
+    def _begin_segment(self) -> None:
+        """Go on in the next file. The old one is complete on the disk before the new one has a record."""
+        old = self._file
+        try:
+            with self._disk_lock:
+                if not self._distrusted:
+                    old.take_back()
+                    old.synchronise()
+                    self._on_disk = self.position
+                self._file = self._open(old.number + 1, "distrust" if self._distrusted else "rotation")
+                self._distrusted = False
+                old.close()
+        except OSError as error:
+            raise self._error(error, doing="begin a new segment in") from error
+
+    def _open(
+        self,
+        number: int,
+        began: Literal["boot", "rotation", "distrust"],
+        previous_boot: str = "",
+        sealed: SealedTail | None = None,
+    ) -> SegmentFile:
+        """A segment file with its first record. Raises OSError and leaves the chain as it was."""
+        identity, options = self._identity, self._options
+        event = segment_event(
+            SegmentEvent(
+                number=number,
+                instance=identity.instance,
+                boot=identity.boot,
+                began=began,
+                version=identity.version,
+                position=self.position,
+                public_key=self._signer.public_key,
+                key_id=self._signer.key_id,
+                checkpoint_records=options.checkpoint_records,
+                checkpoint_seconds=options.checkpoint_seconds,
+                config_digest=identity.config_digest,
+                previous_boot=previous_boot,
+                sealed=sealed,
+            )
+        )
+        file = SegmentFile(self._directory, number)
+        entry = (self.now(), event)
+        line, digest = seal(self._seq, *entry, self._head)
+        try:
+            file.append(line)
+            if options.durability == "disk":
+                file.synchronise()
+                _synchronise_directory(self._directory)
+        except OSError:
+            file.close()
+            raise
+        self.bytes += len(line)
+        self._advance(self._seq + 1, digest, [entry])
+        return file
+
+    def _error(self, error: OSError, doing: str) -> JournalError:
+        self.failures += 1
+        return JournalError(f"cannot {doing} journal `{self._directory}`: {error.strerror}")
+
+    # --- the disk
+
+    def _await_disk(self, position: int) -> None:
+        """Group commit: who comes first synchronises for all who wait behind."""
+        with self._disk_lock:
+            after, through = self._lost
+            if after < position <= through:
+                msg = f"cannot synchronise journal `{self._directory}`"
+                raise JournalError(msg)
+            if position <= self._on_disk:
+                return
+            target = self.position
+            try:
+                self._file.synchronise()
+            except OSError as error:
+                # Linux forgets what it could not write: the next synchronisation of this file proves nothing.
+                self._lost, self._distrusted = (self._on_disk, target), True
+                raise self._error(error, doing="synchronise") from error
+            self._on_disk = target
+
+    def _copy_checkpoint(self, line: bytes) -> None:
+        """Keep a copy outside of the segments, against which a cut end shows."""
+        try:
+            descriptor = os.open(
+                self._directory / CHECKPOINTS_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640
+            )
+            try:
+                end = os.fstat(descriptor).st_size
+                whole = end == 0 or os.pread(descriptor, 1, end - 1) == b"\n"
+                data = line if whole else b"\n" + line  # behind a write that a crash or a full disk cut
+                if os.write(descriptor, data) != len(data):
+                    os.ftruncate(descriptor, end)
+                    self.failures += 1
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self.failures += 1
+
+
+def _synchronise_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
