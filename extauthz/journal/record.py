@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from time import gmtime, strftime
 from typing import Any, Literal
 
-from msgspec import Struct, structs
-from msgspec.json import Encoder
+from msgspec import DecodeError, Struct, ValidationError, structs
+from msgspec.json import Decoder, Encoder
 
 from extauthz.journal.pseudonym import Pseudonyms
 from extauthz.model.decision import Allow
@@ -181,6 +181,21 @@ def lifecycle_event(kind: LifecycleKind, detail: Mapping[str, str]) -> bytes:
     """An event of the server's life, as JSON."""
     cut = {_scrub(name): _scrub(value)[:_MAX_TEXT] for name, value in detail.items()}
     return b'{"lifecycle":%b}' % _encoder.encode(LifecycleEvent(kind, cut))
+
+
+class _Decision(Struct):
+    decision: DecisionEvent
+
+
+_decision = Decoder(_Decision)
+
+
+def read_decision(event: bytes) -> DecisionEvent | None:
+    """Read a decision back; None when the event is another kind."""
+    try:
+        return _decision.decode(event).decision
+    except (DecodeError, ValidationError, UnicodeDecodeError):
+        return None
 
 
 def _scrubbed(fields: dict[str, Any]) -> dict[str, Any]:

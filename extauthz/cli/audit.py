@@ -1,0 +1,190 @@
+"""`extauthz audit`: verify a journal, show records, and handle the keys of pseudonyms."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from msgspec import json
+
+from extauthz.cli import ExitCode
+from extauthz.journal import JournalError, verify
+from extauthz.journal.chain import Line, parse_line
+from extauthz.journal.keys import load_public_key
+from extauthz.journal.pseudonym import PeriodKey, Pseudonyms, advance, parse_key
+from extauthz.journal.record import read_decision
+from extauthz.journal.report import limits, text
+from extauthz.journal.segments import segment_numbers, segment_path
+
+_DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@click.group(name="audit")
+def command() -> None:
+    """Verify the journal and look into it."""
+
+
+@command.command(
+    name="verify",
+    epilog="""\b
+Examples:
+  extauthz audit verify /var/lib/extauthz/journal
+  extauthz audit verify journal --public-key old.pub --public-key new.pub
+  extauthz audit verify journal --checkpoints /backup/stdout.ndjson --format json
+
+Exit codes: 0 intact, 1 broken, 3 the directory or a key cannot be read.
+""",
+)
+@_DIRECTORY
+@click.option("--public-key", "keys", multiple=True, type=_FILE, help="Trust this key (PEM), not signing.pub.")
+@click.option("--checkpoints", multiple=True, type=_FILE, help="Checkpoints kept elsewhere, e.g. what a sink got.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def verify_command(directory: Path, keys: tuple[Path, ...], checkpoints: tuple[Path, ...], form: str) -> None:
+    """Check every record, link, checkpoint and file of the journal in DIRECTORY.
+
+    Finds edited, missing, reordered, replaced and cut records, missing segments, bad signatures and foreign keys, and
+    names the segment, line and sequence number of each.
+    """
+    try:
+        report = verify(directory, [load_public_key(key) for key in keys], checkpoints)
+    except (JournalError, OSError) as error:
+        click.echo(f"extauthz: {error}", err=True)
+        sys.exit(ExitCode.CONFIG)
+    if form == "json":
+        click.echo(json.encode({"ok": report.ok, "limits": limits(report), "report": report}))
+    else:
+        click.echo(text(report))
+    sys.exit(ExitCode.OK if report.ok else ExitCode.FAILED)
+
+
+@command.command(
+    name="show",
+    epilog="""\b
+Examples:
+  extauthz audit show journal --decision-id 0190b2c4-7d1e-7cc0-8a3e-5a9f7f3b1c11
+  extauthz audit show journal --tenant acme --outcome deny --since 1h
+  extauthz audit show journal --reason token_expired --since 2026-11-23T10:00:00Z | jq .event.decision.host
+""",
+)
+@_DIRECTORY
+@click.option("--decision-id", help="This decision (x-authz-decision-id).")
+@click.option("--tenant", help="Decisions about this tenant.")
+@click.option("--reason", help="Decisions with this reason code.")
+@click.option("--outcome", type=click.Choice(["allow", "deny", "undecided"]), help="Decisions that ended so.")
+@click.option("--subject", help="Decisions about this pseudonym (see `extauthz audit pseudonym`).")
+@click.option("--since", help="From this time on: RFC 3339, or so long ago: 90s, 15m, 2h, 7d.")
+@click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
+def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
+    """Print the records of the journal in DIRECTORY that match, one line of JSON each."""
+    earliest = _earliest(since) if since else ""
+    conditions = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        for line, record in _records(directory):
+            if record.time >= earliest and _matches(record, conditions, everything=everything):
+                click.echo(line)
+    except BrokenPipeError:
+        raise  # click ends quietly when `head` has seen enough
+    except OSError as error:
+        click.echo(f"extauthz: {error}", err=True)
+        sys.exit(ExitCode.CONFIG)
+
+
+def _records(directory: Path) -> Iterator[tuple[bytes, Line]]:
+    for number in segment_numbers(directory):
+        with segment_path(directory, number).open("rb") as file:
+            for raw in file:
+                line = raw.removesuffix(b"\n")
+                record = parse_line(line)
+                if record is not None:
+                    yield line, record
+
+
+def _matches(record: Line, conditions: dict[str, str], *, everything: bool) -> bool:
+    decision = read_decision(bytes(record.event))
+    if decision is None:
+        return everything and not conditions
+    return all(getattr(decision, name) == value for name, value in conditions.items())
+
+
+def _earliest(since: str) -> str:
+    """The time as the journal writes it, so that texts compare."""
+    ago = _AGO.fullmatch(since)
+    try:
+        moment = (
+            datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(since)
+        )
+    except ValueError:
+        msg = f"`{since}` must be RFC 3339 such as 2026-11-23T10:00:00Z, or 90s, 15m, 2h, 7d"
+        raise click.BadParameter(msg, param_hint="--since") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@command.command(
+    name="pseudonym",
+    epilog="""\b
+Examples:
+  extauthz audit pseudonym --key journal/pseudonym.key --tenant acme --period 2026-11 \\
+    --issuer https://keycloak.banking.local/realms/banking-system 6f0c2f5e-…
+  extauthz audit pseudonym --key pseudonym.key --tenant acme --period 2026-11 --address 203.0.113.9
+""",
+)
+@click.option("--key", "key_file", required=True, type=_FILE, help="The journal's pseudonym key.")
+@click.option("--tenant", default="", help="The tenant of the records; none for records without one.")
+@click.option("--period", required=True, help="The month of the records, e.g. 2026-11.")
+@click.option("--issuer", default="", help="The issuer of the subject.")
+@click.option("--address", is_flag=True, help="VALUE is a client address, not a subject.")
+@click.argument("value")
+def pseudonym_command(key_file: Path, tenant: str, period: str, issuer: str, address: bool, value: str) -> None:  # noqa: FBT001 - click passes by name
+    """Print the pseudonym under which VALUE (a subject id or an address) is recorded."""
+    key = _advanced(key_file, period)
+    names = Pseudonyms(key, b"")
+    if address:
+        click.echo(names.of("address", value, tenant, period))
+    elif not issuer:
+        msg = "a subject is unique only within its issuer: give `--issuer`, or `--address` for an address"
+        raise click.UsageError(msg)
+    else:
+        click.echo(names.of("subject", f"{issuer}\0{value}", tenant, period))
+
+
+@command.command(
+    name="advance-key",
+    epilog="""\b
+Examples:
+  extauthz audit advance-key pseudonym.key --to 2026-10 > pseudonym.new
+
+Records of earlier months stay verifiable, but nobody can find a person in them again, once every copy of the
+old file is gone.
+""",
+)
+@click.argument("key_file", type=_FILE)
+@click.option("--to", "period", required=True, help="The first month that stays linkable, e.g. 2026-10.")
+def advance_command(key_file: Path, period: str) -> None:
+    """Print the key file that KEY_FILE becomes when everything before a month must no longer be linkable.
+
+    Pseudonyms of that month and later stay the same.
+    """
+    key = _advanced(key_file, period)
+    if os.isatty(1):
+        click.echo("extauthz: this is a key, keep it secret", err=True)
+    click.echo(f"{key.period} {key.key.hex()}")
+
+
+def _advanced(key_file: Path, period: str) -> PeriodKey:
+    try:
+        key = parse_key(key_file.read_bytes())
+    except OSError as error:
+        key = error.strerror or "it cannot be read"
+    advanced = advance(key, period) if isinstance(key, PeriodKey) else key
+    if isinstance(advanced, str):
+        click.echo(f"extauthz: `{key_file}`: {advanced}", err=True)
+        sys.exit(ExitCode.CONFIG)
+    return advanced
