@@ -68,7 +68,7 @@ class Transport(Protocol):
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
         ...
 
-    def start(self) -> None:
+    def start(self, answerer: Answerer) -> None:
         """Begin to answer; health is NOT_SERVING until told otherwise."""
         ...
 

@@ -30,14 +30,12 @@ _LOOK_SECONDS = 0.25  # how often calls are looked at whose message has not come
 class StockTransport:
     """One gRPC server behind the transport contract."""
 
-    def __init__(
-        self, listen: ListenOptions, options: TransportOptions, answerer: Answerer, last_resort: bytes, on_shed: OnShed
-    ) -> None:
+    def __init__(self, listen: ListenOptions, options: TransportOptions, last_resort: bytes, on_shed: OnShed) -> None:
         """Nothing is opened yet. Raises TlsError for bad TLS files."""
         self._address = parse_address(listen.address)
         self._credentials = server_credentials(listen.tls) if listen.tls else None
         self._options = options
-        self._answerer = answerer
+        self._answerer: Answerer | None = None
         self._last_resort = last_resort
         self._on_shed = on_shed
         self._health = Health()
@@ -75,8 +73,9 @@ class StockTransport:
             return str(self._address)
         return str(Address(self._address.host, port))
 
-    def start(self) -> None:
+    def start(self, answerer: Answerer) -> None:
         """Begin to answer; health is NOT_SERVING until told otherwise."""
+        self._answerer = answerer
         self._patience.start()
         self._server.start()
 
@@ -87,6 +86,8 @@ class StockTransport:
     def stop(self, grace: float) -> None:
         """Close the listener, let Checks in flight finish for `grace` seconds, cancel the rest."""
         self._health.set(serving=False)
+        if self._answerer is None:
+            self._server.start()  # grpc lets go of a bound address only when a server that ran stops
         stopped = self._server.stop(grace)
         self._health.close()
         stopped.wait(grace + 1.0)
@@ -99,13 +100,16 @@ class StockTransport:
         return self._server.add_secure_port(address, self._credentials)
 
     def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        answerer = self._answerer
+        if answerer is None:
+            return self._last_resort
         if is_overflow():
             self._on_shed("overloaded")
-            return self._answerer.refuse(Reason.OVERLOADED)
+            return answerer.refuse(Reason.OVERLOADED)
         try:
             with self._patience.waiting(context):
                 raw = next(messages, b"")
-            return self._answerer.answer(raw, _deadline(context), _traceparent(context))
+            return answerer.answer(raw, _deadline(context), _traceparent(context))
         except grpc.RpcError:  # the client is gone: grpc sends nothing, whatever we return
             return self._last_resort
         except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer

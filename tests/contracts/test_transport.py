@@ -43,10 +43,10 @@ class Served:
         self.echo = Echo()
         self.shed: list[str] = []
         self.transport = StockTransport(
-            ListenOptions(address=address), TransportOptions(**options), self.echo, LAST_RESORT, self.shed.append
+            ListenOptions(address=address), TransportOptions(**options), LAST_RESORT, self.shed.append
         )
         self.address = self.transport.bind()
-        self.transport.start()
+        self.transport.start(self.echo)
         self.channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
 
     def check(self, raw: bytes, timeout: float | None = 5.0, metadata=None) -> bytes:

@@ -19,7 +19,7 @@ class Answers:
 
 
 def transport(address: str) -> StockTransport:
-    return StockTransport(ListenOptions(address=address), TransportOptions(), Answers(), b"l", lambda _cause: None)
+    return StockTransport(ListenOptions(address=address), TransportOptions(), b"l", lambda _cause: None)
 
 
 def ask(address: str) -> bytes:
@@ -55,7 +55,7 @@ def test_an_address_that_cannot_be_is_refused_in_words(text: str, message: str) 
 def test_port_0_is_answered_with_the_actual_port() -> None:
     server = transport("127.0.0.1:0")
     address = server.bind()
-    server.start()
+    server.start(Answers())
     assert int(address.rpartition(":")[2]) > 0
     assert b"a" == ask(address)
     server.stop(0)
@@ -72,7 +72,7 @@ def test_an_occupied_port_is_an_os_error_that_names_it() -> None:
 def test_two_servers_never_share_a_port() -> None:
     first = transport("127.0.0.1:0")
     address = first.bind()
-    first.start()
+    first.start(Answers())
     with pytest.raises(OSError, match="already in use"):
         transport(address).bind()
     assert b"a" == ask(address)
@@ -83,7 +83,7 @@ def test_a_unix_socket_serves_with_0660_and_disappears_with_the_server(tmp_path:
     path = tmp_path / "check.sock"
     server = transport(f"unix:{path}")
     assert f"unix:{path}" == server.bind()
-    server.start()
+    server.start(Answers())
     assert 0o660 == stat.S_IMODE(path.stat().st_mode)
     assert b"a" == ask(f"unix:{path}")
     server.stop(0)
@@ -96,7 +96,7 @@ def test_the_umask_of_the_process_is_what_it_was(tmp_path: Path) -> None:
         server = transport(f"unix:{tmp_path / 's'}")
         server.bind()
         assert 0o022 == os.umask(0o022)
-        server.start()
+        server.start(Answers())
         server.stop(0)
     finally:
         os.umask(before)
@@ -108,7 +108,7 @@ def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
         stale.bind(str(path))
     server = transport(f"unix:{path}")
     server.bind()
-    server.start()
+    server.start(Answers())
     assert b"a" == ask(f"unix:{path}")
     server.stop(0)
 
@@ -117,7 +117,7 @@ def test_a_socket_that_another_process_serves_is_left_alone(tmp_path: Path) -> N
     path = tmp_path / "check.sock"
     first = transport(f"unix:{path}")
     first.bind()
-    first.start()
+    first.start(Answers())
     with pytest.raises(OSError, match=r".+") as error:
         transport(f"unix:{path}").bind()
     assert f"cannot listen on `unix:{path}`: another process listens on it" == str(error.value)
@@ -136,3 +136,17 @@ def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
 def test_a_socket_in_a_missing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no directory"):
         transport(f"unix:{tmp_path / 'missing' / 's'}").bind()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_server_that_never_started_gives_its_address_back(tmp_path: Path, kind: str) -> None:
+    """When a later step of the start fails, nothing must stay behind."""
+    server = transport("127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path / 's'}")
+    address = server.bind()
+    server.stop(0)
+    again = transport(address)
+    assert address == again.bind()
+    again.start(Answers())
+    assert b"a" == ask(address)
+    again.stop(0)
+    assert [] == list(tmp_path.iterdir())

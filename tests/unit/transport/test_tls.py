@@ -40,9 +40,9 @@ def issue(ca: trustme.CA, directory: Path) -> TlsOptions:
 
 def serve(tls: TlsOptions) -> tuple[StockTransport, str]:
     listen = ListenOptions(address="127.0.0.1:0", tls=tls)
-    server = StockTransport(listen, TransportOptions(), Answers(), b"l", lambda _cause: None)
+    server = StockTransport(listen, TransportOptions(), b"l", lambda _cause: None)
     address = server.bind()
-    server.start()
+    server.start(Answers())
     return server, address
 
 
@@ -140,7 +140,7 @@ def test_a_new_key_without_its_certificate_waits_for_it(ca: trustme.CA, tmp_path
 
 def refused(tls: TlsOptions) -> str:
     with pytest.raises(TlsError) as error:
-        StockTransport(ListenOptions(tls=tls), TransportOptions(), Answers(), b"l", lambda _cause: None)
+        StockTransport(ListenOptions(tls=tls), TransportOptions(), b"l", lambda _cause: None)
     return str(error.value)
 
 
