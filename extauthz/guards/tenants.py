@@ -147,8 +147,12 @@ def _read_tenant(key: str, attributes: object, problems: list[Problem], location
         if name != "financialId" and str(name).replace("_", "").replace("-", "").lower() == "financialid":
             message = f"tenant `{key}`: `{name}` has no meaning, did you mean `financialId`?"
             problems.append(Problem(location, message, "warning"))
-    rest = {name: value for name, value in attributes.items() if name != "financialId"}
-    return Tenant(key, financial_id, msgspec.json.encode(rest))
+    try:
+        rest = msgspec.json.encode({name: value for name, value in attributes.items() if name != "financialId"})
+    except (TypeError, ValueError, OverflowError):
+        problems.append(Problem(location, f"tenant `{key}`: attributes must be JSON: texts, numbers, lists and maps"))
+        return None
+    return Tenant(key, financial_id, rest)
 
 
 def _warn_shared_financial_ids(tenants: list[Tenant], problems: list[Problem], location: Location) -> None:
