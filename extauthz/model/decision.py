@@ -72,6 +72,7 @@ class Deny(Struct, frozen=True, gc=False):
     scopes: tuple[str, ...] = ()  # for SCOPE_INSUFFICIENT: what would have been needed
     header: str = ""  # for the FAPI reasons: the name of the header at fault
     ecosystem: str = ""  # shape of the error body; "" is application/problem+json
+    issuer: str = ""  # metadata.name of the Issuer whose token was refused, "" before one is known
 
 
 class Undecided(Struct, frozen=True, gc=False):
@@ -82,6 +83,7 @@ class Undecided(Struct, frozen=True, gc=False):
     detail: str = ""
     evidence: Evidence = NO_EVIDENCE
     retry_after: int = 1  # seconds
+    issuer: str = ""  # as in Deny: for KEYS_UNAVAILABLE, whose keys are missing
 
 
 Decision = Allow | Deny | Undecided

@@ -1,0 +1,76 @@
+"""The documents of this room: kind Issuer, and the `authentication` of a SecurityProfile.
+
+Rule 1: a field left out means what the preset says; an empty text or list means none.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from extauthz.identity.claim_paths import PathSpec, PathsSpec
+
+
+class JwksSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Where the issuer's keys are: exactly one of the two. Discovery (`<issuer>/.well-known/…`) when left out."""
+
+    uri: str = ""  # https, or http on loopback
+    file: str = ""  # relative to the bundle
+
+
+class KindSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What only access tokens of this issuer carry (JWT-16). With neither `anyOf` nor `prefix`, being there counts."""
+
+    claim: PathsSpec
+    any_of: list[str] | None = None
+    prefix: str | None = None
+
+
+class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Where facts about the caller are found in the claims.
+
+    `tenant`, `scopes`, `acr`, `authTime`: one path. `roles`: paths whose lists are joined. `subject`, `client`,
+    `tokenId`: paths of which the first one present counts.
+    """
+
+    subject: PathsSpec | None = None
+    client: PathsSpec | None = None
+    tenant: PathSpec | None = None
+    tenant_optional: bool | None = None  # true: a token without the claim is a caller without tenant, not refused
+    roles: PathsSpec | None = None
+    scopes: PathSpec | None = None
+    acr: PathSpec | None = None
+    auth_time: PathSpec | None = None
+    token_id: PathsSpec | None = None
+
+
+class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The `spec` of kind Issuer: who may vouch for a subject, and how its access tokens look.
+
+    One document per resource server identity: where routes have different audiences, write an Issuer for each and
+    name it in the profile of those routes (JWT-08).
+    """
+
+    issuer: str  # the exact `iss`
+    audiences: list[str] = []  # any one of them must be named by the token
+    preset: str = "rfc9068"
+    jwks: JwksSpec | None = None
+    algorithms: list[str] | None = None
+    types: list[str] | None = None  # accepted header `typ`; `absent` for tokens without one
+    kind: KindSpec | None = None
+    audience_claim: PathSpec | None = None
+    claims: ClaimsSpec = ClaimsSpec()
+    require_claims: PathsSpec | None = None
+    leeway: int | str = 10  # how far clocks may be apart; at most 60 s
+    max_lifetime: int | str = "24h"  # from `iat` to `exp`
+
+
+class AuthenticationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`authentication` of a SecurityProfile.
+
+    `optional` accepts a request without any credential; a bad credential is refused all the same.
+    `formBody: ignore` tolerates forms with a field `access_token`, which is never read as a credential (EX-03).
+    """
+
+    mode: Literal["required", "optional", "none"] = "required"
+    issuers: list[str] = []
+    form_body: Literal["refuse", "ignore"] = "refuse"

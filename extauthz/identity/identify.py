@@ -1,0 +1,83 @@
+"""Who calls: the first phase of a decision.
+
+Rule 1: a token found in the cache is still checked against the clock, and is found only as long as the same keys
+and the same Issuer document are in force.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from msgspec import Struct
+
+from extauthz.identity.access_token import check_times, usable_keys, verify_access_token
+from extauthz.identity.credential import read_credential
+from extauthz.identity.issuer import Authentication
+from extauthz.identity.keys import KeySet
+from extauthz.model.decision import Deny, Undecided
+from extauthz.model.ports import TokenCache
+from extauthz.model.reasons import Reason
+from extauthz.model.request import Request
+from extauthz.model.subject import ANONYMOUS, Subject
+
+
+class Identified(Struct, frozen=True, gc=False):
+    """Who calls, and whether that was known already."""
+
+    subject: Subject
+    cached: bool
+
+
+_NOBODY = Identified(ANONYMOUS, cached=False)
+
+
+def identify(
+    request: Request, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
+) -> Identified | Deny | Undecided:
+    """Who calls, as far as the profile asks. `now` is whole seconds since the epoch."""
+    if authentication.mode == "none":
+        return _NOBODY
+    credential = read_credential(request, refuse_form_body=authentication.refuse_form_body)
+    if isinstance(credential, Deny):
+        return credential
+    if credential is None:
+        if authentication.mode == "optional":
+            return _NOBODY
+        return Deny(Reason.NO_CREDENTIAL, "EX-01")
+    found = _recall(credential.token, authentication, keys, tokens, now)
+    if isinstance(found, Identified) and credential.is_dpop:
+        return _require_bound(found)
+    return found
+
+
+def _recall(
+    token: str, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
+) -> Identified | Deny | Undecided:
+    """From the cache, or by verification."""
+    digest = sha256(token.encode()).digest()
+    for issuer in authentication.issuers:
+        key_set = usable_keys(issuer, keys)
+        if key_set is None:
+            continue
+        known = tokens.get(key_set.version + digest)
+        if known is not None:
+            refused = check_times(issuer, known, now)
+            return Identified(known, cached=True) if refused is None else _of_issuer(refused, issuer.name)
+    subject = verify_access_token(token, authentication, keys, now)
+    if not isinstance(subject, Subject):
+        return subject
+    tokens.put(keys[subject.issuer_name].version + digest, subject)
+    return Identified(subject, cached=False)
+
+
+def _of_issuer(refused: Deny, name: str) -> Deny:
+    return Deny(refused.reason, refused.check, refused.detail, issuer=name)
+
+
+def _require_bound(found: Identified) -> Identified | Deny:
+    """DP-02: the scheme `DPoP` promises a token bound to a key; without, the guard would see a bearer token.
+
+    Whether the proof of a bound token is there and good is the guard's to say, by the token's `confirmation`.
+    """
+    if "jkt" not in found.subject.confirmation:
+        return Deny(Reason.TOKEN_BINDING_UNVERIFIED, "DP-02", issuer=found.subject.issuer_name)
+    return found
