@@ -1,15 +1,20 @@
 """The one reading of an authority, and patterns that match it label by label."""
 
 import re
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from msgspec import Struct
 
 MAX_HOST = 253  # RFC 1035 section 2.3.4
-_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_\-]*[a-z0-9_])?)*")
+# Labels of at most 63 characters (RFC 1035 section 2.3.4); underscores because Kubernetes and SRV names have them.
+_NAME = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?)*",
+)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?")
-_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::([1-9][0-9]{0,4}))?")
 _MAX_PORT = 65535
+# URL parsers take a name whose last label is a number for an IPv4 address: `127.1`, `0x7f000001`.
+_NUMERIC_END = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 
 
 class Host(Struct, frozen=True, gc=False):
@@ -22,7 +27,7 @@ class Host(Struct, frozen=True, gc=False):
 def canonicalise_host(raw: str) -> Host | None:
     """Read `host [":" port]` (RFC 3986 section 3.2.2); refuse user info, lists, odd characters (T-17 to T-19)."""
     match = _AUTHORITY.fullmatch(raw)
-    if not match:
+    if not match or not raw.isascii():  # lower-casing would turn U+212A into `k`
         return None
     name, port = match[1].lower(), int(match[2] or 0)
     if port > _MAX_PORT:
@@ -35,7 +40,18 @@ def canonicalise_host(raw: str) -> Host | None:
     name = name.removesuffix(".")
     if len(name) > MAX_HOST or not _NAME.fullmatch(name):
         return None
+    if _NUMERIC_END.fullmatch(name.rpartition(".")[2]) and not _is_ipv4(name):
+        return None
     return Host(name, port)
+
+
+def _is_ipv4(name: str) -> bool:
+    """Four decimal numbers without leading zeros, the one spelling that everybody reads alike."""
+    try:
+        IPv4Address(name)
+    except AddressValueError:
+        return False
+    return True
 
 
 class HostPattern(Struct, frozen=True):
@@ -73,10 +89,11 @@ def parse_host_pattern(text: str) -> HostPattern | str:
     capture = re.fullmatch(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", first)
     wild = first == "*" or capture is not None
     literal = canonicalise_host(rest if wild and dot else text)
-    if literal is None or literal.port or (wild and not dot):
+    if literal is None or literal.port or (wild and (not dot or ":" in literal.name)):
         return f"host pattern `{text}` must be a host without port, `*.suffix`, `{{name}}.suffix` or `*`"
-    if literal.name != (rest if wild else text):
-        return f"host pattern `{text}` must be written `{text.lower().removesuffix('.')}`"
+    spelling = f"[{literal.name}]" if ":" in literal.name else literal.name
+    if spelling != (rest if wild else text):
+        return f"host pattern `{text}` must be written `{first + '.' if wild else ''}{spelling}`"
     if not wild:
         return HostPattern(text, literal.name, "exact")
     suffix = "." + literal.name

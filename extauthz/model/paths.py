@@ -18,13 +18,21 @@ MAX_PATH = 8 * 1024
 MAX_SEGMENTS = 64
 
 # RFC 3986 pchar without `;` (path parameters, threat 5) and without `!`: Envoy shows a raw byte >= 0x80
-# as `!` while the upstream gets the byte itself (threat 9).
+# as `!` while the upstream gets the byte itself (threat 9). `+` stays itself, as in RFC 3986: only form
+# encoding, which belongs to queries, reads it as a space.
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~$&'()*+,=:@/]*")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*")
-# RFC 3986 query; brackets, braces, bars and quotes are tolerated, for clients commonly leave them raw.
+_ENCODED_VERBATIM = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*")
+# RFC 3986 query; brackets, braces, bars and quotes are tolerated, for clients commonly leave them raw. So is
+# `!`, which JavaScript never encodes: outside `header_map` mode it may stand for a raw byte in a value.
 _QUERY = re.compile(r"""[!"$-;=?-_a-~]*""")
 # After decoding, these would let another parser split, cut or decode once more (threats 2, 5, 8, 10).
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\%;?#]")
+# Letters and marks that are drawn as nothing (Unicode Default_Ignorable_Code_Point within categories L and M),
+# so that some comparers drop them (threat 11).
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class Path(Struct, frozen=True, gc=False):
@@ -42,30 +50,27 @@ class Ambiguous(Struct, frozen=True, gc=False):
     detail: str
 
 
-def canonicalise(raw: str) -> Path | Ambiguous:
+def canonicalise(raw: str, *, verbatim: bool = False) -> Path | Ambiguous:
     """The one reading of an HTTP request target in origin form (RFC 9112 section 3.2.1), or why there is none.
 
-    Takes `AttributeContext.HttpRequest.path`: path and query as Envoy forwards them.
+    Takes `AttributeContext.HttpRequest.path`: path and query as Envoy forwards them. `verbatim` says that `raw`
+    is known to be what the upstream gets, byte for byte, so that a `!` can only be itself.
     """
     if len(raw) > MAX_PATH:
         return Ambiguous("T-13", "longer than 8 KiB")
     if not raw.startswith("/"):
         return Ambiguous("T-13", "not in origin form: it must begin with `/`")
+    if raw.startswith("//"):
+        return Ambiguous("T-12", "two slashes in front, which some parsers read as an authority")
     path, _, query = raw.partition("?")
     if not _QUERY.fullmatch(query):
         return Ambiguous("T-07", "a character in the query that no client may send raw")
-    if _PLAIN.fullmatch(path):
-        decoded = path
-    else:
-        unquoted = _unquote(path)
-        if isinstance(unquoted, Ambiguous):
-            return unquoted
-        decoded = unquoted
+    decoded = path if _PLAIN.fullmatch(path) else _unquote(path, _ENCODED_VERBATIM if verbatim else _ENCODED)
+    if isinstance(decoded, Ambiguous):
+        return decoded
     if decoded == "/":
         return Path(CanonicalPath("/"), (), query)
-    segments = tuple(decoded[1:].split("/"))
-    if segments[-1] == "":
-        segments = segments[:-1]
+    segments = tuple(decoded.removesuffix("/").split("/")[1:])
     if len(segments) > MAX_SEGMENTS:
         return Ambiguous("T-13", "more than 64 segments")
     for segment in segments:
@@ -82,9 +87,9 @@ def _dots(segment: str) -> Ambiguous:
     return Ambiguous("T-11", "a segment that begins or ends with a space or ends with a dot")
 
 
-def _unquote(path: str) -> str | Ambiguous:
+def _unquote(path: str, grammar: re.Pattern[str]) -> str | Ambiguous:
     """Decode percent-encoding once, segment by segment."""
-    if not _ENCODED.fullmatch(path):
+    if not grammar.fullmatch(path):
         return _illegal_character(path)
     decoded = []
     for segment in path.split("/"):
@@ -97,8 +102,8 @@ def _unquote(path: str) -> str | Ambiguous:
             return Ambiguous("T-09", "percent-encoding that is not UTF-8")
         if found := _FORBIDDEN.search(text):
             return Ambiguous("T-08" if found[0] == "%" else "T-02", "an encoded separator or control character")
-        if not text.isascii() and (unicodedata.normalize("NFKC", text) != text or not _is_visible(text)):
-            return Ambiguous("T-11", "characters that normalisation changes or that cannot be seen")
+        if not text.isascii() and not _is_plain_writing(text):
+            return Ambiguous("T-11", "characters that normalisation changes, that cannot be seen or are no letters")
         decoded.append(text)
     return "/".join(decoded)
 
@@ -108,9 +113,15 @@ def _percent_decode(segment: str) -> bytes:
     return head.encode() + b"".join(bytes.fromhex(part[:2]) + part[2:].encode() for part in rest)
 
 
-def _is_visible(text: str) -> bool:
-    """No format, control, private, unassigned or odd white-space characters."""
-    return all(char == " " or unicodedata.category(char)[0] in "LNMPS" for char in text)
+def _is_plain_writing(text: str) -> bool:
+    r"""Whether all beside ASCII is visible letters, marks and digits that compatibility normalisation keeps.
+
+    Punctuation and symbols outside of ASCII are left out because best-fit conversions to legacy code pages turn
+    some of them (U+2215, U+00A5) into `/` and `\`.
+    """
+    if unicodedata.normalize("NFKC", text) != text or _INVISIBLE.search(text):
+        return False
+    return all(char.isascii() or unicodedata.category(char)[0] in "LNM" for char in text)
 
 
 def _illegal_character(path: str) -> Ambiguous:
@@ -120,8 +131,10 @@ def _illegal_character(path: str) -> Ambiguous:
         return Ambiguous("T-02", "a backslash")
     if "#" in path:
         return Ambiguous("T-06", "a fragment")
-    if "!" in path or not path.isascii():
-        return Ambiguous("T-09", "a byte outside of ASCII, or `!` that may stand for one")
+    if not path.isascii():
+        return Ambiguous("T-09", "a byte outside of ASCII that is not percent-encoded")
+    if "!" in path:
+        return Ambiguous("T-09", "`!`, which may stand for a byte outside of ASCII")
     return Ambiguous("T-08", "a broken percent-encoding or a character that must be encoded")
 
 
@@ -175,6 +188,25 @@ def _match_all(tokens: tuple[str, ...], names: tuple[str, ...], segments: tuple[
     return captured
 
 
+class _Fault(Struct, frozen=True):
+    message: str
+
+
+def _parse_literal(text: str, part: str) -> str | _Fault:
+    """The decoded spelling of one literal segment of the pattern `text`."""
+    if any(char in part for char in "*{}"):
+        return _Fault(f"path pattern `{text}`: `*`, `**` and `{{name}}` must each be a whole segment, found `{part}`")
+    if "?" in part:
+        return _Fault(f"path pattern `{text}` must not have a query: compare `request.query` in a condition")
+    literal = canonicalise("/" + part, verbatim=True)
+    if isinstance(literal, Ambiguous) or len(literal.segments) != 1:
+        why = literal.detail if isinstance(literal, Ambiguous) and part else "an empty segment"
+        return _Fault(f"path pattern `{text}` can never match: {why}")
+    if literal.segments[0] in {ONE, MANY}:
+        return _Fault(f"path pattern `{text}` cannot name a segment that is itself `{literal.segments[0]}`")
+    return literal.segments[0]
+
+
 def parse_pattern(text: str) -> PathPattern | str:
     """Read a path pattern, or say what is wrong with it."""
     if not text.startswith("/"):
@@ -191,13 +223,10 @@ def parse_pattern(text: str) -> PathPattern | str:
         if part == MANY and MANY in tokens:
             return f"path pattern `{text}` has more than one `**`"
         if not capture and part not in {ONE, MANY}:
-            if any(char in part for char in "*{}"):
-                return f"path pattern `{text}`: `*`, `**` and `{{name}}` must each be a whole segment, found `{part}`"
-            literal = canonicalise("/" + part)
-            if isinstance(literal, Ambiguous) or len(literal.segments) != 1:
-                why = literal.detail if isinstance(literal, Ambiguous) else "an empty segment"
-                return f"path pattern `{text}` can never match: {why}"
-            part = literal.segments[0]  # noqa: PLW2901 - the decoded spelling is the one that is compared
+            literal = _parse_literal(text, part)
+            if isinstance(literal, _Fault):
+                return literal.message
+            part = literal  # noqa: PLW2901 - the decoded spelling is the one that is compared
         tokens.append(ONE if capture else part)
         names.append(name)
     return PathPattern(text, tuple(tokens), tuple(names))

@@ -16,7 +16,10 @@ class Headers(Protocol):
         ...
 
     def is_repeated(self, name: str) -> bool:
-        """Whether more than one field of that name is known to have arrived (only `header_map` mode can tell)."""
+        """Whether more than one field of that name arrived.
+
+        `header_map` mode can tell; in the other, a comma tells for headers whose grammar has none.
+        """
         ...
 
     def items(self) -> list[tuple[str, str]]:
@@ -76,6 +79,8 @@ class Request(Struct, frozen=True, gc=False):
     body_is_partial: bool = False
     sni: str = ""
     extensions: tuple[tuple[str, str], ...] = ()  # context_extensions: owned by Envoy's configuration
+    metadata: tuple[tuple[str, bytes], ...] = ()  # filter metadata by namespace, each a JSON object
+    route_metadata: tuple[tuple[str, bytes], ...] = ()  # the same of the route
 
 
 class Connection(Struct, frozen=True, gc=False):

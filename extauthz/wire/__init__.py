@@ -1,0 +1,11 @@
+"""The only door to protobuf: CheckRequest bytes to a Request, a Decision to CheckResponse bytes.
+
+Messages are read with upb and written by hand; `twin` does both with an independent implementation.
+"""
+
+from extauthz.wire.inbound import InboundOptions, read_check
+from extauthz.wire.options import OutboundOptions
+from extauthz.wire.outbound import LAST_RESORT, AnswerContext, write_answer
+from extauthz.wire.settle import settle
+
+__all__ = ["LAST_RESORT", "AnswerContext", "InboundOptions", "OutboundOptions", "read_check", "settle", "write_answer"]

@@ -1,0 +1,138 @@
+"""What a client reads when it is refused: challenge and body.
+
+Rule: fixed words only. No claim, header value, policy name or exception text leaves here (T-70).
+"""
+
+import re
+from http import HTTPStatus
+
+from msgspec import Struct
+from msgspec.json import encode
+
+from extauthz.model.decision import Deny, Undecided
+from extauthz.model.reasons import Reason
+
+# RFC 6750 section 3: the error code of each shape; a request without a credential gets a bare challenge.
+_ERRORS = {"request": "invalid_request", "token": "invalid_token", "scope": "insufficient_scope"}
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749 section 3.3
+_CODES = {
+    "none": "access_denied",
+    "credential": "authentication_required",
+    "header": "invalid_header",
+    "unavailable": "temporarily_unavailable",
+    **_ERRORS,
+}
+_HEADER_NAME = re.compile(r"[A-Za-z0-9\-]{1,64}")
+_CDR = "urn:au-cds:error:cds-all:"
+
+
+class Body(Struct, frozen=True):
+    """A response body and its media type; an empty type lets Envoy choose."""
+
+    media_type: str
+    text: str
+
+
+def challenge(refusal: Deny | Undecided, realm: str) -> str:
+    """The value of WWW-Authenticate, "" when the reason calls for none."""
+    reason = refusal.reason
+    if reason.shape != "credential" and reason.shape not in _ERRORS:
+        return ""
+    parameters = [f'realm="{realm}"'] if realm else []
+    if error := _ERRORS.get(reason.shape):
+        parameters += [f'error="{error}"', f'error_description="{reason.words}"']
+    if isinstance(refusal, Deny) and reason.shape == "scope":
+        scopes = [scope for scope in refusal.scopes if _SCOPE_TOKEN.fullmatch(scope)]
+        parameters += [f'scope="{" ".join(scopes)}"'] if scopes else []
+    return "Bearer " + ", ".join(parameters) if parameters else "Bearer"
+
+
+def body(refusal: Deny | Undecided, decision_id: str, interaction_id: str, *, is_grpc: bool) -> Body:
+    """The body in the form the client's ecosystem expects, problem details (RFC 9457) for everybody else."""
+    if is_grpc:
+        # Envoy makes this the grpc-message, and a content-type of ours would replace application/grpc.
+        return Body("", refusal.reason.words)
+    if isinstance(refusal, Deny):
+        match refusal.ecosystem:
+            case "uk-obie" | "uk-obie-3.1.1":
+                if refusal.reason.shape == "header":
+                    return _uk(refusal, interaction_id or decision_id)
+                if refusal.reason.status == HTTPStatus.UNAUTHORIZED:
+                    return Body("", "")  # the specification shows 401 without a body
+            case "cdr":
+                return _errors(_cdr_code(refusal), refusal)
+            case "brazil":
+                return _errors(_CODES[refusal.reason.shape].upper(), refusal)
+    return _problem(refusal, decision_id, interaction_id)
+
+
+def _problem(refusal: Deny | Undecided, decision_id: str, interaction_id: str) -> Body:
+    reason = refusal.reason
+    details = {
+        "type": "about:blank",
+        "title": HTTPStatus(reason.status).phrase,
+        "status": reason.status,
+        "detail": reason.words,
+        "code": _code(reason),
+    }
+    if interaction_id:
+        details["instance"] = f"urn:uuid:{interaction_id}"
+    if decision_id:
+        details["decision_id"] = decision_id
+    return Body("application/problem+json", encode(details).decode())
+
+
+def _code(reason: Reason) -> str:
+    """One word for programs, coarser than the reason: a stranger cannot tell an unknown tenant from a denial."""
+    if reason.shape == "none" and reason.status == HTTPStatus.BAD_REQUEST:
+        return "invalid_request"
+    return _CODES[reason.shape]
+
+
+def _uk(refusal: Deny, reference: str) -> Body:
+    """The error structure of UK Open Banking Read/Write 3.1."""
+    reason = refusal.reason
+    status = HTTPStatus(reason.status)
+    code = "UK.OBIE.Header.Missing" if reason is Reason.FAPI_HEADER_MISSING else "UK.OBIE.Header.Invalid"
+    details = {
+        "Code": f"{status.value} {status.phrase.replace(' ', '')}",
+        "Id": reference,
+        "Message": reason.words,
+        "Errors": [{"ErrorCode": code, "Message": reason.words, "Path": _named(refusal)}],
+    }
+    return Body("application/json; charset=utf-8", encode(details).decode())
+
+
+def _errors(code: str, refusal: Deny) -> Body:
+    """The list of errors that Australia's CDR and Open Finance Brasil share."""
+    title = _CDR_TITLES.get(code, HTTPStatus(refusal.reason.status).phrase)
+    details = {"errors": [{"code": code, "title": title, "detail": _named(refusal) or refusal.reason.words}]}
+    return Body("application/json; charset=utf-8", encode(details).decode())
+
+
+_CDR_TITLES = {
+    _CDR + "Header/Missing": "Missing Required Header",
+    _CDR + "Header/Invalid": "Invalid Header",
+    _CDR + "Header/InvalidVersion": "Invalid Version",
+    _CDR + "Header/UnsupportedVersion": "Unsupported Version",
+    _CDR + "GeneralError/Expected": "Expected Error Encountered",
+}
+
+
+def _cdr_code(refusal: Deny) -> str:
+    match refusal.reason:
+        case Reason.FAPI_HEADER_MISSING:
+            return _CDR + "Header/Missing"
+        case Reason.FAPI_VERSION_UNSUPPORTED:
+            return _CDR + "Header/UnsupportedVersion"
+        case Reason.FAPI_HEADER_INVALID if refusal.header in {"x-v", "x-min-v"}:
+            return _CDR + "Header/InvalidVersion"
+        case Reason.FAPI_HEADER_INVALID | Reason.FAPI_FINANCIAL_ID_MISMATCH:
+            return _CDR + "Header/Invalid"
+        case _:
+            return _CDR + "GeneralError/Expected"
+
+
+def _named(refusal: Deny) -> str:
+    """The name of the header at fault, which the bundle names and never the client."""
+    return refusal.header if _HEADER_NAME.fullmatch(refusal.header) else ""

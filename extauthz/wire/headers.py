@@ -1,0 +1,96 @@
+"""Request headers in the two forms Envoy sends them, behind one face (`model.request.Headers`).
+
+Rule: names are lower case, as Envoy writes them; a name in any other case is unknown.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+# Headers whose grammar has no comma outside of quotes, so that a comma means two lines that Envoy joined. The FAPI
+# dates have one of their own, which the FAPI guard reads.
+WITHOUT_COMMA = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "dpop",
+        "host",
+        "x-fapi-customer-ip-address",
+        "x-fapi-end-user-present",
+        "x-fapi-financial-id",
+        "x-fapi-interaction-id",
+    },
+)
+
+
+def has_two_values(value: str) -> bool:
+    """Whether a header without commas in its grammar holds one outside of quotes."""
+    return "," in value and "," in _QUOTED.sub("", value)
+
+
+class JoinedHeaders:
+    """The `headers` map: one value a name, lines of one name already joined with `,` by Envoy.
+
+    Holds upb's own map and looks names up in it: turning it into a dict costs more than the parse did.
+    """
+
+    __slots__ = ("_map", "_single")
+
+    def __init__(self, headers: Mapping[str, str], single: frozenset[str]) -> None:
+        self._map = headers
+        self._single = single
+
+    def get(self, name: str) -> str | None:
+        """The value; bytes that are not UTF-8 have become `!` on Envoy's side. None when absent."""
+        return self._map.get(name)
+
+    def is_repeated(self, name: str) -> bool:
+        """Whether a comma betrays a second line; always False for headers whose grammar has commas."""
+        return name in self._single and has_two_values(self._map.get(name) or "")
+
+    def items(self) -> list[tuple[str, str]]:
+        """All headers but pseudo-headers, in order of their names."""
+        return sorted((name, value) for name, value in self._map.items() if not name.startswith(":"))
+
+
+class RawHeader(Protocol):
+    """`config.core.v3.HeaderValue`, as far as we read it."""
+
+    key: str
+    value: str
+    raw_value: bytes
+
+
+class ListedHeaders:
+    """The `header_map` list: every line that arrived, as bytes."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Iterable[RawHeader]) -> None:
+        self._lines: dict[str, list[bytes]] = {}
+        for line in lines:
+            self._lines.setdefault(line.key, []).append(line.raw_value or line.value.encode())
+
+    def get(self, name: str) -> str | None:
+        """The value; bytes that are not UTF-8 become U+FFFD, which equals nothing a policy names (T-15)."""
+        lines = self._lines.get(name)
+        return None if lines is None else b",".join(lines).decode("utf-8", "replace")
+
+    def raw(self, name: str) -> list[bytes]:
+        """Every line of that name, in order of arrival."""
+        return self._lines.get(name, [])
+
+    def is_repeated(self, name: str) -> bool:
+        """Whether more than one line of that name arrived."""
+        return len(self._lines.get(name, ())) > 1
+
+    def names(self) -> Iterable[str]:
+        """Every name that arrived, pseudo-headers too."""
+        return self._lines.keys()
+
+    def items(self) -> list[tuple[str, str]]:
+        """All headers but pseudo-headers, in order of their names."""
+        return sorted((name, self.get(name) or "") for name in self._lines if not name.startswith(":"))

@@ -1,0 +1,202 @@
+"""CheckRequest bytes to a Request with exactly one reading.
+
+Rule 1: total. Whatever the bytes, the result is Request, Connection or Refused.
+Rule 2: what two readers could read differently is refused here, so that nobody behind has to ask again.
+Rule 3: `Facts` of a refused request hold only what passed its own check: they reach journals and spans.
+"""
+
+import re
+from typing import Annotated, Any
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.message import DecodeError
+from msgspec import Meta, Struct
+
+from extauthz.model.hosts import Host, canonicalise_host
+from extauthz.model.paths import Ambiguous, Path, canonicalise
+from extauthz.model.reasons import Reason
+from extauthz.model.request import Connection, Facts, ForwardedCertificate, Peer, Refused, Request
+from extauthz.wire.headers import WITHOUT_COMMA, JoinedHeaders, ListedHeaders
+from extauthz.wire.metadata import read_metadata
+from extauthz.wire.peers import client_address, read_peer
+from extauthz.wire.xfcc import MalformedError, read_forwarded
+
+# A token (RFC 9110 section 5.6.2) in upper case; the longest registered method has 17 characters.
+_METHOD = re.compile(r"[A-Z][A-Z0-9_\-]{0,19}")
+_STREAM_ID = re.compile(r"[A-Za-z0-9\-]{1,64}")
+_PROTOCOLS = frozenset({"HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"})
+_SCHEMES = frozenset({"http", "https"})
+INTERACTION_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_NIL = "00000000-0000-0000-0000-000000000000"
+
+# Refused when they arrive twice (T-26). Authorization is only marked, for identity has a reason of its own for it.
+_REFUSED_TWICE = WITHOUT_COMMA - {"authorization"}
+# Looked up in every request with a map of headers; the rest of the set is asked for where it is read.
+_CHECKED_FOR_COMMA = tuple(sorted(_REFUSED_TWICE - {"content-length", "content-type", "x-fapi-interaction-id"}))
+_FAPI = "x-fapi-"
+_HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
+_Hops = Annotated[int, Meta(ge=0, le=16)]
+
+
+class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What to believe of a request's headers. Hops count the proxies of ours, from the right."""
+
+    xff_trusted_hops: _Hops = 0  # 0: the client address is the direct peer's
+    xfcc_trusted_hops: _Hops = 1  # 0: x-forwarded-client-cert is never read
+    single_headers: tuple[_HeaderName, ...] = ()  # more headers that may arrive once and have no comma
+
+
+_Headers = JoinedHeaders | ListedHeaders
+
+
+class _Fault(Struct, frozen=True):
+    reason: Reason
+    check: str
+
+
+def read_check(raw: bytes, options: InboundOptions) -> Request | Connection | Refused:
+    """Read `envoy.service.auth.v3.CheckRequest`."""
+    try:
+        attributes = _parse(raw)
+    except DecodeError:
+        return Refused(Facts(), Reason.REQUEST_MALFORMED, "T-62")
+    if attributes is None:
+        return Refused(Facts(), Reason.REQUEST_MALFORMED, "T-62")
+    source = read_peer(attributes.source) if attributes.HasField("source") else Peer()
+    destination = read_peer(attributes.destination) if attributes.HasField("destination") else Peer()
+    sni = attributes.tls_session.sni if attributes.HasField("tls_session") else ""
+    if not attributes.request.HasField("http"):
+        facts = Facts(source=source, destination=destination, client_address=source.address)
+        return Connection(facts, source, destination, sni)
+    return _read_http(attributes, source, destination, options)
+
+
+def _parse(raw: bytes) -> Any | None:  # noqa: ANN401 - upb messages have no static type
+    check = CheckRequest.FromString(raw)
+    return check.attributes if check.HasField("attributes") else None
+
+
+def _read_http(attributes: Any, source: Peer, destination: Peer, options: InboundOptions) -> Request | Refused:  # noqa: ANN401
+    http = attributes.request.http
+    single = WITHOUT_COMMA.union(options.single_headers) if options.single_headers else WITHOUT_COMMA
+    headers = _read_headers(http, single)
+    method = http.method if _METHOD.fullmatch(http.method) else ""
+    host = canonicalise_host(http.host)
+    facts = _read_facts(http, headers or JoinedHeaders({}, single), method, host, (source, destination), options)
+    if headers is None:
+        return Refused(facts, Reason.REQUEST_MALFORMED, "T-62")
+    if not method:
+        return Refused(facts, Reason.METHOD_INVALID, "T-22")
+    if host is None:
+        return Refused(facts, Reason.HOST_INVALID, "T-19" if "," in http.host else "T-18")
+    path = _read_path(http.path, headers)
+    if isinstance(path, Ambiguous):
+        return Refused(facts, Reason.PATH_AMBIGUOUS, path.check)
+    if _find_repeated(headers, options.single_headers):
+        return Refused(facts, Reason.HEADER_REPEATED, "T-26")
+    forwarded = _read_certificate(headers, options.xfcc_trusted_hops)
+    if isinstance(forwarded, _Fault):
+        return Refused(facts, forwarded.reason, forwarded.check)
+    if http.raw_body and http.body:
+        return Refused(facts, Reason.REQUEST_MALFORMED, "T-67")
+    scheme = http.scheme.lower()
+    partial = headers.get("x-envoy-auth-partial-body")
+    return Request(
+        facts=facts,
+        method=method,
+        host=host.name,
+        port=host.port,
+        scheme=scheme if scheme in _SCHEMES else "",
+        path=path.text,
+        segments=path.segments,
+        query=path.query,
+        headers=headers,
+        source=source,
+        destination=destination,
+        forwarded=forwarded,
+        body=http.raw_body or (http.body.encode() if http.body else None),
+        body_is_partial=partial is not None and partial != "false",
+        sni=attributes.tls_session.sni if attributes.HasField("tls_session") else "",
+        extensions=tuple(sorted(attributes.context_extensions.items())),
+        metadata=read_metadata(attributes.metadata_context) if attributes.HasField("metadata_context") else (),
+        route_metadata=(
+            read_metadata(attributes.route_metadata_context) if attributes.HasField("route_metadata_context") else ()
+        ),
+    )
+
+
+def _read_headers(http: Any, single: frozenset[str]) -> _Headers | None:  # noqa: ANN401
+    """Either form; None when a peer filled both, or one line both ways."""
+    if not http.HasField("header_map"):
+        return JoinedHeaders(http.headers, single)
+    lines = http.header_map.headers
+    if http.headers or any(line.value and line.raw_value for line in lines):
+        return None
+    return ListedHeaders(lines)
+
+
+def _read_path(path: str, headers: _Headers) -> Path | Ambiguous:
+    """The canonical path; the raw `:path` of a header list shows whether `!` stands for another byte (T-09)."""
+    if isinstance(headers, JoinedHeaders):
+        return canonicalise(path)
+    match headers.raw(":path"):
+        case []:  # filtered out by allowed_headers
+            return canonicalise(path)
+        case [raw] if raw == path.encode():
+            return canonicalise(path, verbatim=True)
+        case [raw] if not raw.isascii():
+            return Ambiguous("T-09", "a byte outside of ASCII that is not percent-encoded")
+        case _:
+            return Ambiguous("T-62", "more than one path")
+
+
+def _find_repeated(headers: _Headers, configured: tuple[str, ...]) -> bool:
+    """Whether a header that may arrive once did not (T-26)."""
+    if isinstance(headers, ListedHeaders):
+        once = _REFUSED_TWICE.union(configured) - {"authorization"}
+        return any(
+            (name in once or name.startswith((_FAPI, ":"))) and headers.is_repeated(name) for name in headers.names()
+        )
+    names = (*_CHECKED_FOR_COMMA, "content-type", "x-fapi-interaction-id", *configured)
+    return any(headers.is_repeated(name) for name in names if name != "authorization")
+
+
+def _read_certificate(headers: _Headers, trusted_hops: int) -> ForwardedCertificate | _Fault | None:
+    header = headers.get("x-forwarded-client-cert") if trusted_hops else None
+    if header is None:
+        return None
+    try:
+        return read_forwarded(header, trusted_hops)
+    except MalformedError:
+        return _Fault(Reason.FORWARDED_CERTIFICATE_INVALID, "T-31")
+
+
+def _read_facts(
+    http: Any,  # noqa: ANN401
+    headers: _Headers,
+    method: str,
+    host: Host | None,
+    peers: tuple[Peer, Peer],
+    options: InboundOptions,
+) -> Facts:
+    source, destination = peers
+    interaction = headers.get("x-fapi-interaction-id") or ""
+    if interaction and (not INTERACTION_ID.fullmatch(interaction) or interaction == _NIL):
+        interaction = ""
+    forwarded_for = headers.get("x-forwarded-for") or "" if options.xff_trusted_hops else ""
+    return Facts(
+        request_id=http.id if _STREAM_ID.fullmatch(http.id) else "",
+        method=method,
+        host=host.name if host else "",
+        protocol=http.protocol if http.protocol in _PROTOCOLS else "",
+        interaction_id=interaction,
+        is_grpc=_is_grpc(headers.get("content-type") or ""),
+        source=source,
+        destination=destination,
+        client_address=client_address(forwarded_for, options.xff_trusted_hops, source.address),
+    )
+
+
+def _is_grpc(content_type: str) -> bool:
+    """As Envoy decides it: `application/grpc`, alone or before `+` or `;`; grpc-web is plain HTTP to Envoy."""
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+", ";")

@@ -1,0 +1,141 @@
+"""A decision to the bytes of a CheckResponse. Nothing else in the tree builds one.
+
+Rule 1: only Allow carries status 0; Envoy lets an answer without a status pass (T-59).
+Rule 2: every header that upstreams trust is overwritten or removed in every allow, also when it is empty (T-27).
+Rule 3: what may be written is settled before (`settle`); here nothing is refused any more.
+"""
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from extauthz.model.decision import Allow, Decision, Deny, Undecided
+from extauthz.model.reasons import Reason
+from extauthz.model.request import Facts
+from extauthz.wire import denials, encode
+from extauthz.wire.identity_headers import identity_headers
+from extauthz.wire.names import clean, encode_query, twins
+from extauthz.wire.options import INTERACTION_HEADER, OutboundOptions
+from extauthz.wire.settle import MAX_ADDED_BYTES, settle
+
+_MAX_NAME = 256  # characters of a name of ours in metadata
+_MAX_RETRY_AFTER = 3600  # seconds
+_ID = re.compile(r"[A-Za-z0-9\-]{1,64}")
+
+# google.rpc.Code. Envoy looks only at zero or not; the rest is for people who read traces.
+_PERMISSION_DENIED, _UNAVAILABLE, _UNAUTHENTICATED = 7, 14, 16
+_HTTP_UNAUTHORIZED = 401
+
+# Field tags: number * 8 + wire type 2.
+_UPSTREAM, _REMOVED, _CLIENT, _REMOVED_QUERY = b"\x12", b"\x2a", b"\x32", b"\x42"  # OkHttpResponse 2, 5, 6, 8
+_DENIED, _OK, _ERROR = b"\x12", b"\x1a", b"\x2a"  # CheckResponse 2, 3, 5
+_ALLOWED = encode.status(0)
+
+
+class AnswerContext(Struct, frozen=True, gc=False):
+    """What an answer says beside the decision."""
+
+    decision_id: str = ""
+    interaction_id: str = ""  # a UUID: the client's, or generated
+    revision: str = ""
+    facts: Facts = Facts()
+
+
+def write_answer(decision: Decision, context: AnswerContext, options: OutboundOptions) -> bytes:
+    """The one builder of `envoy.service.auth.v3.CheckResponse`. Never raises on any text in its arguments."""
+    decision = settle(decision, options)
+    if not (_ID.fullmatch(context.decision_id) and _ID.fullmatch(context.interaction_id)):
+        context = replace(context, decision_id=_id(context.decision_id), interaction_id=_id(context.interaction_id))
+    match decision:
+        case Allow():
+            return _ALLOWED + _allow(decision, context, options) + _metadata(decision, context)
+        case Deny():
+            code = _UNAUTHENTICATED if decision.reason.status == _HTTP_UNAUTHORIZED else _PERMISSION_DENIED
+            answer = _refuse(_DENIED, code, decision, context, options)
+        case Undecided():
+            shape = _ERROR if options.undecided == "error" else _DENIED
+            answer = _refuse(shape, _UNAVAILABLE, decision, context, options)
+    return LAST_RESORT if answer.startswith(_ALLOWED) else answer  # rule 1, whatever becomes of the code above
+
+
+def _allow(decision: Allow, context: AnswerContext, options: OutboundOptions) -> bytes:
+    obligations = decision.obligations
+    ids = ((options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id))
+    trusted = (*identity_headers(decision.evidence, options), *ids)
+    added = [(name.lower(), value) for name, value in obligations.upstream_headers]
+    client = [(name.lower(), value) for name, value in obligations.client_headers]
+    parts = [encode.overwriting_header(_UPSTREAM, *pair) for pair in trusted if pair[1]]
+    parts += [encode.overwriting_header(_UPSTREAM, *pair) for pair in added]
+    parts.append(_removals(options))
+    parts += [encode.text(_REMOVED, name) for name, value in trusted if not value]
+    parts += [_twin_removals(name) for name, _ in added]
+    parts += [encode.text(_REMOVED, name.lower()) for name in obligations.removed_headers]
+    parts += [encode.overwriting_header(_CLIENT, *pair) for pair in ids if pair[1]]
+    parts += [encode.overwriting_header(_CLIENT, *pair) for pair in client]
+    parts += [encode.query_parameter(encode_query(name), encode_query(value)) for name, value in obligations.set_query]
+    parts += [encode.text(_REMOVED_QUERY, encode_query(name)) for name in obligations.removed_query]
+    return encode.nested(_OK, b"".join(parts))
+
+
+@lru_cache(maxsize=8)
+def _removals(options: OutboundOptions) -> bytes:
+    """`headers_to_remove` of every allow."""
+    return b"".join(encode.text(_REMOVED, name) for name in options.always_removed)
+
+
+@lru_cache(maxsize=1024)
+def _twin_removals(name: str) -> bytes:
+    """The other spellings of a header that an obligation sets; names come from the bundle, so they are few (T-28)."""
+    return b"".join(encode.text(_REMOVED, twin) for twin in twins(name))
+
+
+def _refuse(
+    shape: bytes,
+    code: int,
+    refusal: Deny | Undecided,
+    context: AnswerContext,
+    options: OutboundOptions,
+) -> bytes:
+    body = denials.body(refusal, context.decision_id, context.interaction_id, is_grpc=context.facts.is_grpc)
+    headers = [(options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id)]
+    if challenge := denials.challenge(refusal, options.realm):
+        headers.append(("www-authenticate", challenge))
+        exposed = f"www-authenticate, {options.decision_header}, {INTERACTION_HEADER}"
+        headers.append(("access-control-expose-headers", exposed))
+    if isinstance(refusal, Undecided):
+        headers.append(("retry-after", str(min(max(1, refusal.retry_after), _MAX_RETRY_AFTER))))
+    headers += [("cache-control", "no-store"), ("content-type", body.media_type)]
+    response = encode.http_status(refusal.reason.status)
+    response += b"".join([encode.overwriting_header(b"\x12", *pair) for pair in headers if pair[1]])
+    response += encode.text(b"\x1a", body.text)
+    answer, metadata = encode.nested(shape, response), _metadata(refusal, context)
+    # Fields in ascending order: denied_response is 2, dynamic_metadata 4, error_response 5.
+    return encode.status(code) + (metadata + answer if shape is _ERROR else answer + metadata)
+
+
+def _metadata(decision: Decision, context: AnswerContext) -> bytes:
+    """`envoy.filters.http.ext_authz`, for access logs and later filters; on refusals too."""
+    evidence = decision.evidence
+    entries = {
+        "decision_id": context.decision_id,
+        "outcome": decision.reason.outcome,
+        "policy": clean(evidence.policy, _MAX_NAME),
+        "reason": decision.reason.code,
+        "revision": clean(context.revision, _MAX_NAME),
+        "rule": clean(evidence.rule, _MAX_NAME),
+        "tenant": clean(evidence.tenant, _MAX_NAME),
+    }
+    if isinstance(decision, Allow) and decision.obligations.metadata:
+        entries |= {name: clean(value, MAX_ADDED_BYTES) for name, value in decision.obligations.metadata}
+    return encode.metadata(entries.items())
+
+
+def _id(text: str) -> str:
+    """An id that may go into headers; "" for anything else, which then stays out."""
+    return text if _ID.fullmatch(text) else ""
+
+
+# What the handler answers when everything else failed: explicit, closed, built before it is needed.
+LAST_RESORT = write_answer(Undecided(Reason.INTERNAL_ERROR), AnswerContext(), OutboundOptions())

@@ -1,0 +1,62 @@
+"""The two ends of the connection, and the client behind the proxies."""
+
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from extauthz.model.request import Peer
+
+_MAPPED = "::ffff:"
+
+
+def read_peer(peer: Any) -> Peer:  # noqa: ANN401 - upb messages have no static type
+    """`AttributeContext.Peer`. Service and labels are left alone: the first is a client header (T-33)."""
+    address, port = "", 0
+    if peer.HasField("address"):
+        match peer.address.WhichOneof("address"):
+            case "socket_address":
+                socket = peer.address.socket_address
+                address, port = _without_mapping(socket.address), socket.port_value
+            case "pipe":
+                address = _pipe(peer.address.pipe.path)
+            case "envoy_internal_address":
+                internal = peer.address.envoy_internal_address
+                address = f"envoy://{internal.server_listener_name}/{internal.endpoint_id}"
+    return Peer(address, port, peer.principal, peer.certificate)
+
+
+def _without_mapping(address: str) -> str:
+    """IPv4 stays IPv4 when it arrives on an IPv6 socket, or rules on addresses would miss it (T-34)."""
+    if not address.lower().startswith(_MAPPED):
+        return address
+    return _canonical_address(address) or address
+
+
+def _pipe(path: str) -> str:
+    """A path of a Unix socket, or `@name`; anything else could pass for an IP address (T-34)."""
+    return path if path.startswith(("/", "@")) else ""
+
+
+def _canonical_address(text: str) -> str:
+    """An IP address in its shortest spelling, "" if it is none; zone ids are refused."""
+    if "%" in text:
+        return ""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return ""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped.compressed
+    return address.compressed
+
+
+def client_address(forwarded_for: str, trusted_hops: int, direct: str) -> str:
+    """The entry of X-Forwarded-For that the outermost of `trusted_hops` proxies wrote, counted from the right.
+
+    With no trusted hop, too few entries or one that is no address: `direct`, the peer's own.
+    """
+    if not trusted_hops:
+        return direct
+    entries = forwarded_for.rsplit(",", trusted_hops)
+    if len(entries) < trusted_hops:
+        return direct
+    return _canonical_address(entries[-trusted_hops].strip(" \t")) or direct

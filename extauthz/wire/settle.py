@@ -1,0 +1,92 @@
+"""Whether an allow can be written safely, asked before anybody records it.
+
+Rule: an obligation that is unsafe makes the whole decision Undecided; nothing is dropped or mended silently.
+"""
+
+from extauthz.model.decision import NO_OBLIGATIONS, Allow, Decision, Deny, Obligations, Undecided
+from extauthz.model.reasons import Reason
+from extauthz.wire.identity_headers import identity_headers
+from extauthz.wire.names import is_safe_value, may_remove, may_set
+from extauthz.wire.options import MAX_HYPHENS, OutboundOptions, reserved_names
+
+# Envoy answers 500 when a request has more than 100 headers or 60 KiB after our additions, whose share must leave
+# room for what clients send (T-40).
+MAX_OBLIGATIONS = 32
+MAX_ADDED_BYTES = 16 * 1024
+_MAX_ESCAPED = 12  # bytes that one character can become: four in UTF-8, three for each when percent-encoded
+BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant"})
+_OUTCOMES = {Allow: "allow", Deny: "deny", Undecided: "undecided"}
+
+_Fault = tuple[str, str]  # the threat and what is wrong
+
+
+def settle(decision: Decision, options: OutboundOptions) -> Decision:
+    """The decision as it can be written: an allow with an unsafe obligation is Undecided.
+
+    Idempotent; who records a decision settles it first, so that the record says what the client got. A class that
+    contradicts its reason is a bug somewhere, and Undecided as well.
+    """
+    if decision.reason.outcome != _OUTCOMES[type(decision)]:
+        return Undecided(Reason.INTERNAL_ERROR, detail="outcome and reason differ", evidence=decision.evidence)
+    if not isinstance(decision, Allow):
+        return decision
+    fault = _find_fault(decision, options)
+    if fault is None:
+        return decision
+    return Undecided(Reason.INTERNAL_ERROR, *fault, evidence=decision.evidence)
+
+
+def _find_fault(decision: Allow, options: OutboundOptions) -> _Fault | None:
+    obligations, subject = decision.obligations, decision.evidence.subject
+    texts = (subject.id, subject.issuer, subject.client, *subject.roles, *subject.scopes)
+    size = sum(map(len, texts))
+    if size > MAX_ADDED_BYTES // _MAX_ESCAPED:
+        size = sum(len(value) for _, value in identity_headers(decision.evidence, options))
+    if size > MAX_ADDED_BYTES:
+        return "T-40", "the identity headers are too large"
+    if obligations is NO_OBLIGATIONS or obligations == NO_OBLIGATIONS:
+        return None
+    return (
+        _find_oversize(obligations, size)
+        or _find_bad_header(obligations, reserved_names(options))
+        or _find_bad_parameter(obligations)
+    )
+
+
+def _find_oversize(obligations: Obligations, size: int) -> _Fault | None:
+    pairs = (
+        *obligations.upstream_headers,
+        *obligations.client_headers,
+        *obligations.set_query,
+        *obligations.metadata,
+        *((name, "") for name in (*obligations.removed_headers, *obligations.removed_query)),
+    )
+    if len(pairs) > MAX_OBLIGATIONS:
+        return "T-40", "too many obligations"
+    size += sum(len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace")) for name, value in pairs)
+    return ("T-40", "the obligations are too large") if size > MAX_ADDED_BYTES else None
+
+
+def _find_bad_header(obligations: Obligations, reserved: frozenset[str]) -> _Fault | None:
+    for name, value in (*obligations.upstream_headers, *obligations.client_headers):
+        if not may_set(name.lower()) or name.lower() in reserved:
+            return "T-38", "an obligation sets a header that it may not set"
+        if not is_safe_value(value):
+            return "T-38", "the value of an obligation's header holds control characters"
+    if any(name.count("-") > MAX_HYPHENS for name, _ in obligations.upstream_headers):
+        return "T-28", "an obligation sets a header with more than 5 hyphens, too many spellings to remove"
+    if not all(may_remove(name.lower()) for name in obligations.removed_headers):
+        return "T-38", "an obligation removes a header that it may not remove"
+    return None
+
+
+def _find_bad_parameter(obligations: Obligations) -> _Fault | None:
+    for name, value in (*obligations.set_query, *((name, "") for name in obligations.removed_query)):
+        if not name or not is_safe_value(name) or not is_safe_value(value):
+            return "T-38", "an obligation's query parameter holds control characters or has no name"
+    names = [name for name, _ in obligations.metadata]
+    if len(set(names)) != len(names) or not all(is_safe_value(name) for name in names):
+        return "T-38", "an obligation's metadata has a name twice or one with control characters"
+    if not BUILT_IN_METADATA.isdisjoint(names):
+        return "T-38", "an obligation sets metadata that is ours"
+    return None

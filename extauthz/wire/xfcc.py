@@ -1,0 +1,69 @@
+"""x-forwarded-client-cert: who held a certificate, one element for each proxy that forwarded it.
+
+Rule 1: elements count from the right, where our own proxies write; what stands to their left came from outside (T-31).
+Rule 2: one defect anywhere refuses the whole header, for a stray quote may hide where an element begins.
+"""
+
+import re
+
+from extauthz.model.request import ForwardedCertificate
+
+# One `key=value` and what follows it. A quoted value may hold anything, `"` and `\` behind a backslash. Linear: the
+# classes exclude each other, so there is one way to match.
+_PAIR = re.compile(r'[ \t]*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^",;]*))([,;]|\Z)', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_HASH = re.compile(r"[0-9a-f]{64}")
+# The proxy writes each of these once for a certificate; a second one is somebody else's (T-32).
+_ONCE = frozenset({"hash", "subject", "uri", "cert", "chain"})
+
+Element = list[tuple[str, str]]  # lower-case key, value without quotes and escapes; keys may repeat
+
+
+class MalformedError(ValueError):
+    """The header does not follow its grammar, or the element in question is contradictory."""
+
+
+def parse_elements(header: str) -> list[Element]:
+    """All elements from left to right. Raises MalformedError."""
+    elements: list[Element] = [[]]
+    position, separator = 0, ","
+    while separator:
+        pair = _PAIR.match(header, position)
+        if pair is None:
+            message = f"no key=value pair at character {position}"
+            raise MalformedError(message)
+        key, quoted, plain, separator = pair.groups()
+        value = plain.rstrip(" \t") if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        elements[-1].append((key.lower(), value))
+        position = pair.end()
+        if separator == ",":
+            elements.append([])
+    return elements
+
+
+def read_forwarded(header: str, trusted_hops: int) -> ForwardedCertificate | None:
+    """The element that the outermost trusted hop wrote: the `trusted_hops`-th from the right, at least 1.
+
+    None when there are fewer elements: that hop saw no certificate. Raises MalformedError.
+    """
+    elements = parse_elements(header)
+    if len(elements) < trusted_hops:
+        return None
+    element = elements[-trusted_hops]
+    values: dict[str, str] = {}
+    for key, value in element:
+        if key in values and key in _ONCE:
+            message = f"more than one `{key}` in an element"
+            raise MalformedError(message)
+        values.setdefault(key, value)
+    digest = values.get("hash", "")
+    if not _HASH.fullmatch(digest):
+        message = "the hash of an element is missing or not 64 lower-case hex digits"
+        raise MalformedError(message)
+    return ForwardedCertificate(
+        by=values.get("by", ""),
+        hash=digest,
+        uri=values.get("uri", ""),
+        subject=values.get("subject", ""),
+        dns=tuple(value for key, value in element if key == "dns"),
+    )
