@@ -35,7 +35,7 @@ contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 generate: $(STAMP) ## protobuf code and the reference pages that are generated from code
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=extauthz/generated --mypy_out=quiet:extauthz/generated protos/extauthz/v1/journal.proto
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=extauthz/generated --mypy_out=quiet:extauthz/generated protos/extauthz/v1/*.proto
 	$(BIN)/python docs/generate.py
 
 lock: $(STAMP) ## pin dependencies anew, with hashes

@@ -46,7 +46,7 @@ class SinkStatus(Struct, frozen=True):
     failures: int
 
 
-class JournalStatus(Struct, frozen=True):
+class JournalStatus(Struct, frozen=True, kw_only=True):
     """How the journal fares. Counts are of this run, except `position` and `segments`."""
 
     position: int  # records in the journal, over all boots
@@ -54,6 +54,8 @@ class JournalStatus(Struct, frozen=True):
     bytes: int  # written
     failures: int  # writes, checkpoints and synchronisations that failed
     segments: int  # files
+    head: str  # hash of the last record
+    error: str  # why the last write failed; "" when it did not
     sinks: tuple[SinkStatus, ...]
 
 
@@ -128,7 +130,16 @@ class Journal:
         )
         written = writer.position - self._first_position
         segments = len(segment_numbers(self._directory))
-        return JournalStatus(writer.position, written, writer.bytes, writer.failures, segments, sinks)
+        return JournalStatus(
+            position=writer.position,
+            records=written,
+            bytes=writer.bytes,
+            failures=writer.failures,
+            segments=segments,
+            head=writer.head,
+            error=writer.error,
+            sinks=sinks,
+        )
 
     def checkpoint(self) -> None:
         """Sign what the journal holds now. Raises JournalError."""

@@ -43,6 +43,7 @@ class ChainWriter:
         self.bytes = 0  # written by this boot
         self.position = ending.position  # records in the whole journal
         self.bundle_digest = ""
+        self.error = ""  # why the last write failed; "" when it did not
         self.checkpoint_due = threading.Event()
         self._directory, self._options, self._identity, self._signer = directory, options, identity, signer
         self._clock = clock
@@ -63,6 +64,11 @@ class ChainWriter:
     def now(self) -> bytes:
         """The time of an event that happens now."""
         return self._time(self._clock()).encode()
+
+    @property
+    def head(self) -> str:
+        """The hash of the last record."""
+        return self._head.decode()
 
     def tail(self) -> tuple[int, int]:
         """Number of the open segment and how many of its bytes hold whole records."""
@@ -186,6 +192,8 @@ class ChainWriter:
             self._file.append(data)
         except OSError as error:
             raise self._error(error, doing="write") from error
+        if self.error:
+            self.error = ""
         self.bytes += len(data)
 
     def _tell_of_outage(self) -> None:
@@ -256,7 +264,8 @@ class ChainWriter:
 
     def _error(self, error: OSError, doing: str) -> JournalError:
         self.failures += 1
-        return JournalError(f"cannot {doing} journal `{self._directory}`: {error.strerror}")
+        self.error = f"cannot {doing} journal `{self._directory}`: {error.strerror}"
+        return JournalError(self.error)
 
     # --- the disk
 

@@ -1,0 +1,196 @@
+"""Writes counts out as the families of the metrics contract. `FAMILIES` is also the table in docs/metrics.md."""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.samples import Exemplar
+
+from extauthz.telemetry.counters import Shard
+from extauthz.telemetry.options import BusinessCounter
+from extauthz.telemetry.readings import BundleLabels, JournalReadings
+
+# Upper bounds in seconds: 0.1 to 100 ms; a filter's usual timeout is 25 ms.
+BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1)
+
+
+class Family(Struct, frozen=True):
+    """One row of the contract. `key` is the name under which `Metrics` counts it, "" when it is read elsewhere."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+    key: str = ""
+
+
+FAMILIES = (
+    Family("extauthz_checks_total", "counter", ("outcome", "reason", "profile"), "Checks answered.", "checks"),
+    Family(
+        "extauthz_check_duration_seconds", "histogram", ("outcome",), "From the arrival of a Check to its decision."
+    ),
+    Family(
+        "extauthz_tenant_checks_total",
+        "counter",
+        ("tenant", "outcome"),
+        "Checks by registered tenant; `other` is every other or none.",
+        "tenants",
+    ),
+    Family(
+        "extauthz_policy_matches_total",
+        "counter",
+        ("policy", "rule", "effect", "mode"),
+        "Rules that decided (mode enforce) or would have matched (mode shadow).",
+        "policies",
+    ),
+    Family(
+        "extauthz_candidate_disagreements_total",
+        "counter",
+        ("change", "policy"),
+        "Checks that the candidate bundle decides differently.",
+        "disagreements",
+    ),
+    Family("extauthz_bundle_info", "gauge", ("revision", "digest"), "1 for the live bundle."),
+    Family("extauthz_bundle_age_seconds", "gauge", (), "Since the live bundle was activated."),
+    Family(
+        "extauthz_bundle_activations_total", "counter", ("result",), "Attempts to activate a bundle.", "activations"
+    ),
+    Family("extauthz_jwks_keys", "gauge", ("issuer",), "Keys known."),
+    Family("extauthz_jwks_age_seconds", "gauge", ("issuer",), "Since the keys were last fetched."),
+    Family("extauthz_jwks_refreshes_total", "counter", ("issuer", "result"), "Attempts to fetch keys.", "refreshes"),
+    Family(
+        "extauthz_token_verifications_total",
+        "counter",
+        ("issuer", "result", "cached"),
+        "Access tokens verified; result is `valid` or the reason code.",
+        "verifications",
+    ),
+    Family(
+        "extauthz_journal_records_total",
+        "counter",
+        ("sink",),
+        "Records written to the journal (sink `journal`) or delivered.",
+    ),
+    Family("extauthz_journal_bytes", "gauge", ("sink",), "Bytes written to the journal since the start."),
+    Family("extauthz_journal_sink_lag_records", "gauge", ("sink",), "Records that a sink has not delivered yet."),
+    Family(
+        "extauthz_journal_failures_total", "counter", ("sink",), "Writes that failed: of the journal, or of a sink."
+    ),
+    Family(
+        "extauthz_journal_lost_records_total",
+        "counter",
+        ("sink",),
+        "Records that retention removed before the sink had delivered them.",
+    ),
+    Family("extauthz_inflight_checks", "gauge", (), "Checks being answered."),
+    Family("extauthz_shed_total", "counter", ("cause",), "Checks refused without a decision.", "shed"),
+    Family("extauthz_spans_dropped_total", "counter", (), "Spans that were sampled but not delivered."),
+)
+_BY_NAME = {family.name: family for family in FAMILIES}
+
+
+class Readings(Struct):
+    """All that a scrape writes out."""
+
+    total: Shard
+    now: float
+    bundle: BundleLabels | None
+    keys: Mapping[str, tuple[int, float | None]]
+    journal: JournalReadings | None
+    inflight: int
+    dropped_spans: int | None
+    business: tuple[BusinessCounter, ...]
+
+
+def families(readings: Readings) -> Iterator[Metric]:
+    """Every family that has something to say."""
+    for family in FAMILIES:
+        if family.key:
+            yield _counted(family.name, family.help, family.labels, family.key, readings.total)
+    yield _durations(readings.total)
+    yield from _bundle(readings)
+    yield from _keys(readings)
+    yield from _journal(readings)
+    yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
+    if readings.dropped_spans is not None:
+        yield _counter("extauthz_spans_dropped_total", {(): readings.dropped_spans})
+    for counter in readings.business:
+        labels = tuple(label.name for label in counter.labels)
+        yield _counted(counter.name, counter.help, labels, f"business:{counter.name}", readings.total)
+
+
+def _counted(name: str, text: str, labels: tuple[str, ...], key: str, total: Shard) -> Metric:
+    family = CounterMetricFamily(name.removesuffix("_total"), text, labels=labels)
+    for found, count in total.counts.items():
+        if found[0] == key:
+            family.add_metric(found[1:], count)
+    return family
+
+
+def _durations(total: Shard) -> Metric:
+    row = _BY_NAME["extauthz_check_duration_seconds"]
+    family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
+    bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
+    for outcome in total.sums:
+        buckets: list[tuple[str, float, Exemplar | None]] = []
+        count = 0
+        for place, bound in enumerate(bounds):
+            count += total.counts.get(("duration", outcome, str(place)), 0)
+            kept = total.exemplars.get((outcome, place))
+            exemplar = Exemplar({"trace_id": kept[0]}, kept[1], kept[2]) if kept else None
+            buckets.append((bound, count, exemplar))
+        family.add_metric([outcome], buckets=buckets, sum_value=total.sums[outcome])  # type: ignore[arg-type]
+    return family
+
+
+def _bundle(readings: Readings) -> Iterator[Metric]:
+    if readings.bundle is not None:
+        bundle = readings.bundle
+        yield _gauge("extauthz_bundle_info", {(bundle.revision, bundle.digest): 1})
+        yield _gauge("extauthz_bundle_age_seconds", {(): max(0.0, readings.now - bundle.activated_at)})
+
+
+def _keys(readings: Readings) -> Iterator[Metric]:
+    yield _gauge("extauthz_jwks_keys", {(issuer,): keys for issuer, (keys, _) in readings.keys.items()})
+    ages: dict[tuple[str, ...], float] = {
+        (issuer,): max(0.0, readings.now - fetched)
+        for issuer, (_, fetched) in readings.keys.items()
+        if fetched is not None
+    }
+    yield _gauge("extauthz_jwks_age_seconds", ages)
+
+
+def _journal(readings: Readings) -> Iterator[Metric]:
+    journal = readings.journal
+    if journal is None:
+        return
+    own = ("journal",)
+    sinks = {(sink.name,): sink for sink in journal.sinks}
+    yield _counter(
+        "extauthz_journal_records_total",
+        {own: journal.records, **{name: sink.delivered for name, sink in sinks.items()}},
+    )
+    yield _gauge("extauthz_journal_bytes", {own: journal.bytes})
+    yield _gauge("extauthz_journal_sink_lag_records", {name: sink.lag for name, sink in sinks.items()})
+    yield _counter(
+        "extauthz_journal_failures_total",
+        {own: journal.failures, **{name: sink.failures for name, sink in sinks.items()}},
+    )
+    yield _counter("extauthz_journal_lost_records_total", {name: sink.lost for name, sink in sinks.items()})
+
+
+def _gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+    row = _BY_NAME[name]
+    family = GaugeMetricFamily(row.name, row.help, labels=row.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _counter(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+    row = _BY_NAME[name]
+    family = CounterMetricFamily(row.name.removesuffix("_total"), row.help, labels=row.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family

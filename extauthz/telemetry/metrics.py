@@ -1,0 +1,170 @@
+"""The metrics contract: what is counted, under which bounded labels. `families.py` writes it out for a scrape.
+
+Rule 1: a label's value is from the code, the configuration or the live bundle; whatever else comes is `other`.
+Rule 2: `observe` takes no lock and reads no clock.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from extauthz.model.decision import Allow
+from extauthz.model.reasons import Reason
+from extauthz.model.record import DecisionRecord
+from extauthz.telemetry.business import Business
+from extauthz.telemetry.counters import Shards
+from extauthz.telemetry.families import BOUNDS, Readings, families
+from extauthz.telemetry.options import MetricsOptions
+from extauthz.telemetry.readings import BundleLabels, JournalReadings
+
+OTHER = "other"
+SHED_CAUSES = frozenset({"queue", "deadline", "draining", "connection", "memory", OTHER})
+ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "rolled_back", OTHER})
+REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
+CHANGES = frozenset({"allow_to_deny", "deny_to_allow", OTHER})
+
+# A verification ended in one of these; any other reason with a known subject counts as `valid`.
+_TOKEN_FAILURES = frozenset(
+    [reason for reason in Reason if reason.shape == "token"]
+    + [Reason.KEYS_UNAVAILABLE, Reason.ROLES_INVALID, Reason.TENANT_CLAIM_INVALID]
+)
+_ENFORCED = {Reason.POLICY_ALLOWED: "allow", Reason.POLICY_DENIED: "deny", Reason.CONDITION_ERROR: "deny"}
+_SAMPLED = frozenset("13579bdf")  # last digit of a traceparent whose sampled flag is set
+
+
+class Metrics(Collector):
+    """Counts every Check. Register `metrics` itself with a prometheus_client registry: it is the collector."""
+
+    def __init__(self, options: MetricsOptions, clock: Callable[[], float] = time.time) -> None:
+        self._shards = Shards()
+        self._business = Business(options.business)
+        self._clock = clock
+        self._bundle: BundleLabels | None = None
+        self._profiles: frozenset[str] = frozenset()
+        self._tenants: frozenset[str] = frozenset()
+        self._rules: Mapping[str, frozenset[str]] = {}
+        self._issuers: frozenset[str] = frozenset()
+        self._keys: dict[str, tuple[int, float | None]] = {}
+        self._journal: Callable[[], JournalReadings] | None = None
+        self._inflight: Callable[[], int] = lambda: 0
+        self._dropped_spans: Callable[[], int] | None = None
+
+    @property
+    def collector(self) -> "Metrics":
+        """What to register with a prometheus_client registry."""
+        return self
+
+    # --- the path
+
+    def observe(self, record: DecisionRecord) -> None:
+        """Count one Check."""
+        shard = self._shards.mine()
+        counts = shard.counts
+        decision = record.decision
+        evidence, reason = decision.evidence, decision.reason
+        outcome = reason.outcome
+        profile = evidence.profile if evidence.profile in self._profiles or not evidence.profile else OTHER
+        counts["checks", outcome, reason.code, profile] += 1
+
+        place = bisect_left(BOUNDS, record.duration)
+        counts["duration", outcome, str(place)] += 1
+        shard.sums[outcome] += record.duration
+        if record.traceparent[-1:] in _SAMPLED:
+            shard.exemplars[outcome, place] = (record.traceparent[3:35], record.duration, record.time)
+
+        counts["tenants", evidence.tenant if evidence.tenant in self._tenants else OTHER, outcome] += 1
+        if evidence.policy and reason in _ENFORCED:
+            counts["policies", *self._rule(evidence.policy, evidence.rule), _ENFORCED[reason], "enforce"] += 1
+        for match in evidence.shadow:
+            effect = match.effect if match.effect in {"allow", "deny"} else OTHER
+            counts["policies", *self._rule(match.policy, match.rule), effect, "shadow"] += 1
+
+        subject = evidence.subject
+        if reason in _TOKEN_FAILURES or subject.issuer:
+            issuer = subject.issuer_name if subject.issuer_name in self._issuers or not subject.issuer_name else OTHER
+            result = reason.code if reason in _TOKEN_FAILURES else "valid"
+            counts["verifications", issuer, result, "true" if evidence.token_cached else "false"] += 1
+
+        if self._business.counters:
+            metadata = decision.obligations.metadata if isinstance(decision, Allow) else ()
+            for key in self._business.keys(record, dict(metadata)):
+                counts[key] += 1
+
+    def _rule(self, policy: str, rule: str) -> tuple[str, str]:
+        rules = self._rules.get(policy)
+        if rules is None:
+            return OTHER, OTHER
+        return policy, rule if rule in rules else OTHER
+
+    # --- beside the path
+
+    def set_bundle(self, labels: BundleLabels) -> None:
+        """The bundle that decides from now on. Series of names that are gone stay until the process ends."""
+        self._profiles, self._tenants, self._rules = labels.profiles, labels.tenants, dict(labels.rules)
+        self._issuers = labels.issuers
+        self._keys = {issuer: keys for issuer, keys in self._keys.items() if issuer in labels.issuers}
+        self._bundle = labels
+
+    def activation(self, result: str) -> None:
+        """Count an attempt to activate a bundle."""
+        self._count("activations", result if result in ACTIVATION_RESULTS else OTHER)
+
+    def set_keys(self, issuer: str, keys: int, fetched_at: float | None) -> None:
+        """Keys known for an issuer; `fetched_at` in seconds since the epoch, None for keys of the bundle."""
+        if issuer in self._issuers:
+            self._keys = {**self._keys, issuer: (keys, fetched_at)}
+
+    def refresh(self, issuer: str, result: str) -> None:
+        """Count an attempt to fetch an issuer's keys."""
+        known = issuer if issuer in self._issuers else OTHER
+        self._count("refreshes", known, result if result in REFRESH_RESULTS else OTHER)
+
+    def disagreement(self, change: Literal["allow_to_deny", "deny_to_allow"], policy: str) -> None:
+        """Count a Check that the candidate bundle decides differently."""
+        self._count("disagreements", change if change in CHANGES else OTHER, self._rule(policy, "")[0])
+
+    def shed(self, cause: str) -> None:
+        """Count a Check refused without a decision."""
+        self._count("shed", cause if cause in SHED_CAUSES else OTHER)
+
+    def set_inflight(self, source: Callable[[], int]) -> None:
+        """Where a scrape reads the number of Checks in flight."""
+        self._inflight = source
+
+    def set_journal(self, source: Callable[[], JournalReadings]) -> None:
+        """Where a scrape reads how the journal fares."""
+        self._journal = source
+
+    def set_dropped_spans(self, source: Callable[[], int]) -> None:
+        """Where a scrape reads how many spans were dropped."""
+        self._dropped_spans = source
+
+    def decisions(self) -> dict[str, int]:
+        """Checks since the start by reason code, for the status page."""
+        found: dict[str, int] = {}
+        for key, count in self._shards.total().counts.items():
+            if key[0] == "checks":
+                found[key[2]] = found.get(key[2], 0) + count
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, for prometheus_client."""
+        return families(
+            Readings(
+                total=self._shards.total(),
+                now=self._clock(),
+                bundle=self._bundle,
+                keys=self._keys,
+                journal=self._journal() if self._journal else None,
+                inflight=self._inflight(),
+                dropped_spans=self._dropped_spans() if self._dropped_spans else None,
+                business=self._business.counters,
+            )
+        )
+
+    def _count(self, *key: str) -> None:
+        self._shards.mine().counts[key] += 1

@@ -1,0 +1,46 @@
+"""What metrics read from other rooms: names of the live bundle, and how the journal fares."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class BundleLabels(Struct, frozen=True, kw_only=True):
+    """The names in the live bundle: the only ones that may become label values."""
+
+    revision: str
+    digest: str
+    activated_at: float  # seconds since the epoch
+    profiles: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+    rules: Mapping[str, frozenset[str]] = {}  # by policy
+    issuers: frozenset[str] = frozenset()
+
+
+class SinkReadings(Protocol):
+    """How a sink of the journal fares."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def lag(self) -> int: ...  # noqa: D102
+    @property
+    def delivered(self) -> int: ...  # noqa: D102
+    @property
+    def lost(self) -> int: ...  # noqa: D102
+    @property
+    def failures(self) -> int: ...  # noqa: D102
+
+
+class JournalReadings(Protocol):
+    """How the journal fares."""
+
+    @property
+    def records(self) -> int: ...  # noqa: D102
+    @property
+    def bytes(self) -> int: ...  # noqa: D102
+    @property
+    def failures(self) -> int: ...  # noqa: D102
+    @property
+    def sinks(self) -> Sequence[SinkReadings]: ...  # noqa: D102
