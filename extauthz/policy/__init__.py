@@ -1,0 +1,18 @@
+"""What is allowed: AccessPolicy documents compiled to rules, indexed by route, decided without waiting."""
+
+from extauthz.policy.compile import compile_policies
+from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names
+from extauthz.policy.evaluate import PolicySet, PolicySummary, Verdict
+from extauthz.policy.explain import PartTrace, RuleTrace
+
+__all__ = [
+    "AccessPolicySpec",
+    "NamedPolicy",
+    "Names",
+    "PartTrace",
+    "PolicySet",
+    "PolicySummary",
+    "RuleTrace",
+    "Verdict",
+    "compile_policies",
+]

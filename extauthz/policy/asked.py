@@ -1,0 +1,159 @@
+"""One question in the course of its evaluation: the request, and what rules derive from it, each derived once."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import Struct
+
+from extauthz.model.paths import CanonicalPath
+from extauthz.model.request import Connection, Request
+from extauthz.model.subject import ANONYMOUS, Subject
+from extauthz.policy.matchers import read_address
+
+INT64: Final = range(-(2**63), 2**63)
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WORKLOAD = re.compile(r"spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)")
+
+
+class Query(Struct, frozen=True):
+    """Decoded query parameters."""
+
+    values: dict[str, str]
+    repeated: frozenset[str]  # names sent more than once, also when they differ only by case
+
+
+NO_QUERY = Query({}, frozenset())
+
+
+class _NoHeaders:
+    def get(self, name: str) -> str | None:  # noqa: ARG002
+        return None
+
+    def is_repeated(self, name: str) -> bool:  # noqa: ARG002
+        return False
+
+    def items(self) -> list[tuple[str, str]]:
+        return []
+
+
+_NO_HEADERS = _NoHeaders()
+
+
+class Asked:
+    """What rules and conditions read. Attributes that are derived are None until asked for."""
+
+    __slots__ = ("_addresses", "_claims", "_query", "folded", "now", "params", "request", "subject", "tenant")
+
+    def __init__(self, request: Request, subject: Subject, tenant: str, now: int) -> None:
+        """`tenant` is the tenant of the resource; `now` is whole seconds since the epoch."""
+        self.request = request
+        self.subject = subject
+        self.tenant = tenant
+        self.now = now
+        self.params: dict[str, str] = {}  # captures of the rule that is being tried
+        path = request.path.casefold()
+        self.folded = request.segments if path == request.path else tuple(s.casefold() for s in request.segments)
+        self._query: Query | bool = False
+        self._claims: dict[str, object] | bool = False
+        self._addresses: dict[str, tuple[int, int] | None] = {}
+
+    @property
+    def query(self) -> Query | None:
+        """The query's parameters; None when parsers may differ about them."""
+        if self._query is False:
+            self._query = read_query(self.request.query) or True
+        return None if isinstance(self._query, bool) else self._query
+
+    @property
+    def claims(self) -> dict[str, object] | None:
+        """The token's claims; None when they are no JSON object."""
+        if self._claims is False:
+            self._claims = _read_claims(self.subject.claims)
+        return None if isinstance(self._claims, bool) else self._claims
+
+    def address(self, text: str) -> tuple[int, int] | None:
+        """(version, number) of an address, None when it is none (a Unix socket, an internal listener)."""
+        if text not in self._addresses:
+            self._addresses[text] = read_address(text)
+        return self._addresses[text]
+
+
+def asked_of_connection(connection: Connection) -> Asked:
+    """A connection as a request of which nothing is known but its ends; HTTP attributes are never read."""
+    request = Request(
+        facts=connection.facts,
+        method="",
+        host="",
+        port=0,
+        scheme="",
+        path=CanonicalPath("/"),
+        segments=(),
+        query="",
+        headers=_NO_HEADERS,
+        source=connection.source,
+        destination=connection.destination,
+        sni=connection.sni,
+    )
+    return Asked(request, ANONYMOUS, "", 0)
+
+
+def read_query(raw: str) -> Query | None:
+    """Read `application/x-www-form-urlencoded` strictly; None for `;`, broken percent-encoding or bad UTF-8."""
+    if not raw:
+        return NO_QUERY
+    if ";" in raw or _BROKEN_PERCENT.search(raw):
+        return None
+    values: dict[str, str] = {}
+    seen: set[str] = set()
+    repeated: set[str] = set()
+    try:
+        for name, value in _pairs(raw):
+            folded = name.casefold()
+            if folded in seen:
+                repeated.add(folded)
+            seen.add(folded)
+            values.setdefault(name, value)
+    except UnicodeDecodeError:
+        return None
+    return Query(values, frozenset(repeated))
+
+
+def _pairs(raw: str) -> Iterator[tuple[str, str]]:
+    for piece in raw.split("&"):
+        if piece:
+            name, _, value = piece.partition("=")
+            yield _decode(name), _decode(value)
+
+
+def _decode(text: str) -> str:
+    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "strict")
+
+
+def _read_claims(raw: bytes) -> dict[str, object] | bool:
+    try:
+        claims = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True
+    return claims if isinstance(claims, dict) else True
+
+
+def within_int64(value: object) -> bool:
+    """Whether CEL can hold every integer in a JSON value; it would turn larger ones into another type."""
+    match value:
+        case int():
+            return value in INT64
+        case dict():
+            return all(within_int64(member) for member in value.values())
+        case list():
+            return all(within_int64(member) for member in value)
+        case _:
+            return True
+
+
+def workload(principal: str) -> tuple[str, str]:
+    """(namespace, service account) of a SPIFFE identity as Istio issues it, ("", "") of any other."""
+    match = _WORKLOAD.fullmatch(principal)
+    return (match[1], match[2]) if match else ("", "")

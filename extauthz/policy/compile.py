@@ -1,0 +1,128 @@
+"""Documents to rules: every policy of a bundle at once, with every defect noted where it is.
+
+Rule 1: never raises for bad input. A set compiled with errors must not be put in force.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from extauthz.model.problems import Location, Problem, suggestion
+from extauthz.policy.attributes import compile_when
+from extauthz.policy.condition import Conditions, Program
+from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
+from extauthz.policy.evaluate import PolicySet, PolicySummary
+from extauthz.policy.lint import lint
+from extauthz.policy.obligations import compile_obligations
+from extauthz.policy.operations import Operation, Scope, compile_operation, compile_scope
+from extauthz.policy.parts import Draft
+from extauthz.policy.rule import Rule
+from extauthz.policy.sources import compile_source
+
+
+def compile_policies(
+    policies: Sequence[NamedPolicy],
+    names: Names,
+    data: Mapping[str, object],
+    problems: list[list[Problem]],
+) -> PolicySet:
+    """Compile and lint. `problems` has one list for each policy, in the same order, and is appended to.
+
+    `data` by file name, as lists, maps with text keys and scalars; it must not change any more.
+    """
+    conditions = Conditions(data)
+    compiled: list[tuple[str, list[Rule]]] = []
+    for policy, found in zip(policies, problems, strict=True):
+        compiled.append((policy.name, _compile_policy(policy, conditions, found)))
+    lint(policies, names, problems)
+    compiled.sort(key=lambda entry: entry[0])
+    return PolicySet(
+        [rule for _, rules in compiled for rule in rules],
+        tuple(_summary(policy) for policy in sorted(policies, key=lambda policy: policy.name)),
+    )
+
+
+def _summary(policy: NamedPolicy) -> PolicySummary:
+    spec = policy.spec
+    rules = tuple(rule_name(rule, position) for position, rule in enumerate(spec.rules))
+    return PolicySummary(policy.name, spec.effect, spec.mode, spec.tenant, rules)
+
+
+def _compile_policy(policy: NamedPolicy, conditions: Conditions, problems: list[Problem]) -> list[Rule]:
+    draft = Draft(policy.spec.effect, problems)
+    scope = compile_scope(policy.spec.match, draft)
+    return [
+        _compile_rule(policy, rule, position, scope, conditions, draft)
+        for position, rule in enumerate(policy.spec.rules)
+    ]
+
+
+def _compile_rule(
+    policy: NamedPolicy, spec: RuleSpec, position: int, scope: Scope, conditions: Conditions, draft: Draft
+) -> Rule:
+    location: Location = ("spec", "rules", position)
+    sources = None
+    if spec.from_ is not None:
+        _refuse_empty(spec.from_, draft, (*location, "from"))
+        places = enumerate(spec.from_)
+        sources = tuple(compile_source(source, draft, (*location, "from", at)) for at, source in places)
+    operations = None
+    if spec.to is not None:
+        _refuse_empty(spec.to, draft, (*location, "to"))
+        places_to = enumerate(spec.to)
+        operations = tuple(compile_operation(operation, draft, (*location, "to", at)) for at, operation in places_to)
+    captures = _captures(scope, operations)
+    whens = [
+        part
+        for at, when in enumerate(spec.when or ())
+        for part in compile_when(when, captures, draft, (*location, "when", at))
+    ]
+    condition = _compile_condition(spec.condition, conditions, draft, (*location, "condition"))
+    plan = None
+    if spec.obligations is not None:
+        plan = compile_obligations(spec.obligations, conditions, draft, (*location, "obligations"))
+    programs = [*([condition] if condition else []), *(plan.programs() if plan else [])]
+    for program in programs:
+        _check_params(program, captures, draft, location)
+    return Rule(
+        policy=policy.name,
+        name=rule_name(spec, position),
+        effect=policy.spec.effect,
+        mode=policy.spec.mode,
+        tenant=policy.spec.tenant,
+        scope=scope,
+        sources=sources,
+        operations=operations,
+        whens=tuple(whens),
+        condition=condition,
+        plan=plan,
+        captures=any(part.field.startswith("params[") for part in whens)
+        or any(program.params is None or program.params for program in programs),
+    )
+
+
+def _refuse_empty(alternatives: tuple[object, ...], draft: Draft, location: Location) -> None:
+    if not alternatives:
+        draft.fault(location, "an empty list matches nothing: leave the field out to match anything")
+
+
+def _captures(scope: Scope, operations: tuple[Operation, ...] | None) -> frozenset[str]:
+    """Every name that a pattern of the rule can capture."""
+    names = {host.capture for host in scope.hosts or ()}
+    patterns = [*(scope.patterns or ())]
+    for operation in operations or ():
+        patterns += operation.patterns or ()
+    return frozenset(names.union(*(pattern.names for pattern in patterns)) - {""})
+
+
+def _compile_condition(text: str, conditions: Conditions, draft: Draft, location: Location) -> Program | None:
+    if not text:
+        return None
+    program, flaws = conditions.condition(text)
+    for flaw in flaws:
+        draft.note(location, flaw.message, flaw.severity)
+    return program
+
+
+def _check_params(program: Program, captures: frozenset[str], draft: Draft, location: Location) -> None:
+    for name in sorted((program.params or frozenset()) - captures):
+        hint = suggestion(name, sorted(captures)) or ": no path or host pattern of this rule captures anything"
+        draft.fault(location, f"`{program.text}` reads `params.{name}` but nothing captures it{hint}")

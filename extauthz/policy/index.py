@@ -1,0 +1,164 @@
+"""Which rules can match at all: by tenant, host, path and method, without touching those that cannot.
+
+Rule 1: an index may name a rule too many, never one too few; `Rule.test` decides.
+Rule 2: literals of paths are compared case-folded here, because deny rules match in any case (T-11).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from extauthz.model.paths import MANY, ONE, PathPattern
+from extauthz.policy.operations import Operation
+from extauthz.policy.rule import Rule
+
+ANY = ""
+# A rule with more combinations of hosts and paths than this is found by its hosts alone.
+MAX_ENTRIES = 64
+
+_ByMethod = dict[str, list[int]]
+
+
+class _Node:
+    """A place in the tree of path segments."""
+
+    __slots__ = ("children", "here", "one", "rest")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.one: _Node | None = None  # `*` and `{name}`
+        self.here: _ByMethod = {}  # patterns that end here
+        self.rest: _ByMethod = {}  # patterns with `**` here
+
+    def add(self, pattern: PathPattern | None, methods: Sequence[str], rule: int) -> None:
+        node = self
+        for token in pattern.tokens if pattern else (MANY,):
+            if token == MANY:
+                _add(node.rest, methods, rule)
+                return
+            if token == ONE:
+                node.one = node.one or _Node()
+                node = node.one
+            else:
+                node = node.children.setdefault(token.casefold(), _Node())
+        _add(node.here, methods, rule)
+
+    def collect(self, folded: Sequence[str], method: str, found: set[int]) -> None:
+        frontier = [self]
+        for segment in folded:
+            following = []
+            for node in frontier:
+                if node.rest:
+                    _take(node.rest, method, found)
+                child = node.children.get(segment)
+                if child is not None:
+                    following.append(child)
+                if node.one is not None:
+                    following.append(node.one)
+            if not following:
+                return
+            frontier = following
+        for node in frontier:
+            _take(node.here, method, found)
+            _take(node.rest, method, found)
+
+
+def _add(rules: _ByMethod, methods: Sequence[str], rule: int) -> None:
+    for method in methods:
+        rules.setdefault(method, []).append(rule)
+
+
+def _take(rules: _ByMethod, method: str, found: set[int]) -> None:
+    if method in rules:
+        found.update(rules[method])
+    if ANY in rules:
+        found.update(rules[ANY])
+
+
+class _Hosts:
+    """The trees of one tenant, by host."""
+
+    __slots__ = ("any", "exact", "suffixes")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, _Node] = {}
+        self.suffixes: dict[str, _Node] = {}  # by `.suffix`
+        self.any: _Node | None = None
+
+    def node(self, host: str) -> _Node:
+        if host == ANY:
+            self.any = self.any or _Node()
+            return self.any
+        return (self.suffixes if host[0] == "." else self.exact).setdefault(host, _Node())
+
+    def collect(self, host: str, folded: Sequence[str], method: str, found: set[int]) -> None:
+        if self.any is not None:
+            self.any.collect(folded, method, found)
+        if host in self.exact:
+            self.exact[host].collect(folded, method, found)
+        if not self.suffixes:
+            return
+        dot = host.find(".")
+        while dot >= 0:
+            node = self.suffixes.get(host[dot:])
+            if node is not None:
+                node.collect(folded, method, found)
+            dot = host.find(".", dot + 1)
+
+
+class RouteIndex:
+    """Positions of rules by route."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Enter every rule under its position."""
+        self._tenants: dict[str, _Hosts] = {}
+        for position, rule in enumerate(rules):
+            hosts = self._tenants.setdefault(rule.tenant, _Hosts())
+            for operation in rule.operations if rule.operations is not None else (None,):
+                _enter(hosts, rule, operation, position)
+
+    def candidates(self, tenant: str, host: str, folded: Sequence[str], method: str) -> list[int]:
+        """Positions of the rules that may match, ascending. `folded` are case-folded segments."""
+        found: set[int] = set()
+        for bound in (ANY, tenant) if tenant else (ANY,):
+            if bound in self._tenants:
+                self._tenants[bound].collect(host, folded, method, found)
+        return sorted(found)
+
+
+def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int) -> None:
+    names = _host_keys(rule, operation)
+    own = operation.patterns if operation is not None else None
+    patterns: Sequence[PathPattern | None] = own or rule.scope.patterns or (None,)
+    if len(names) * len(patterns) > MAX_ENTRIES:
+        patterns = (None,)
+    methods = (operation.methods if operation is not None else None) or (ANY,)
+    keys = methods if all("*" not in method for method in methods) else (ANY,)
+    for name in names:
+        node = hosts.node(name)
+        for pattern in patterns:
+            node.add(pattern, keys, position)
+
+
+def _host_keys(rule: Rule, operation: Operation | None) -> Sequence[str]:
+    """Exact hosts, `.suffix` for what lies below, ANY for every other pattern."""
+    if operation is not None and operation.hosts is not None and all("*" not in host for host in operation.hosts):
+        return operation.hosts
+    if rule.scope.hosts is None:
+        return (ANY,)
+    return [ANY if host.kind == "any" else host.suffix for host in rule.scope.hosts]
+
+
+class PortIndex:
+    """Positions of the rules for connections, by destination port."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Enter every rule under its position."""
+        self._ports: dict[str, list[int]] = {}
+        for position, rule in enumerate(rules):
+            operations = rule.operations or ()
+            ports = {port for operation in operations for port in operation.ports or (ANY,)} or {ANY}
+            for port in ports:
+                self._ports.setdefault(port, []).append(position)
+
+    def candidates(self, port: int) -> list[int]:
+        """Positions of the rules that may match, ascending."""
+        return sorted({*self._ports.get(ANY, ()), *self._ports.get(str(port), ())})
