@@ -5,6 +5,7 @@ Rule 2: whatever the bytes, the end is a list of trees or a BundleError; sizes a
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from msgspec import Struct
@@ -31,7 +32,7 @@ MAX_NODES: Final = 2_000_000
 # The deepest document kind needs 9. libyaml takes quadratic time over nested brackets: 45 s for 200,000 of them.
 MAX_DEPTH: Final = 64
 # Conditions count in signed 64-bit integers.
-_INT_LIMIT: Final = 1 << 63
+INT_LIMIT: Final = 1 << 63
 _MAX_DIGITS: Final = 40  # a longer number cannot be kept exactly, and `int` takes quadratic time
 
 Event = Any  # an event of libyaml: has more members than the stubs of its base class
@@ -125,7 +126,7 @@ class _Reader:
         self._findings: list[Finding] = []
         self._nodes = 0
         self._depth = 0
-        self._next = CParser(text).get_event
+        self._next: Callable[[], Event] = CParser(text).get_event
 
     def read(self) -> list[Tree]:
         trees: list[Tree] = []
@@ -227,7 +228,7 @@ class _Reader:
                 number = float(text)
                 if -_FLOAT_LIMIT < number < _FLOAT_LIMIT:
                     return number
-            elif -_INT_LIMIT <= (whole := int(text)) < _INT_LIMIT:
+            elif -INT_LIMIT <= (whole := int(text)) < INT_LIMIT:
                 return whole
         self._refuse(event, f"number `{shorten(text)}` is too large: quote it to make it text")
         return 0

@@ -91,7 +91,7 @@ def _inside_struct(value: dict[str, object], struct: type[Struct], at: Location)
 
 def _plain(hint: Hint) -> tuple[Hint, tuple[Meta, ...]]:
     """The type without `Annotated`, and the bounds it carried."""
-    if get_origin(hint) is not Annotated:
+    if _origin(hint) is not Annotated:
         return hint, ()
     inner, *metas = get_args(hint)
     return inner, tuple(meta for meta in metas if isinstance(meta, Meta))
@@ -99,7 +99,8 @@ def _plain(hint: Hint) -> tuple[Hint, tuple[Meta, ...]]:
 
 def _origin(hint: Hint) -> Hint:
     """`list` of `list[str]`; the type itself when it takes no arguments."""
-    return get_origin(hint) or hint
+    origin: Hint = get_origin(hint)  # typeshed names only some of what this may be
+    return hint if origin is None else origin
 
 
 def _is_a(origin: Hint, base: type) -> bool:
@@ -144,7 +145,7 @@ def _explain(value: object, hint: Hint, metas: tuple[Meta, ...], problem: str) -
 
 def _choices(hint: Hint) -> list[str]:
     """The words that a field allows, or [] if it is not limited to words."""
-    if get_origin(hint) is Literal:
+    if _origin(hint) is Literal:
         return [str(choice) for choice in get_args(hint)]
     return [str(member.value) for member in hint] if _is_a(hint, Enum) else []
 

@@ -1,0 +1,155 @@
+"""Documents → what a decision reads. Every room compiles its own; here names are resolved between them.
+
+Rule: a document that refers to a broken one is not compiled, so that one mistake is reported once.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from extauthz.bundle.data import parse_json
+from extauthz.bundle.documents import Document, Documents
+from extauthz.bundle.finding import BundleError, Finding
+from extauthz.bundle.kinds import SecurityProfileSpec
+from extauthz.guards import TenancySpec, TenantRegistry, compile_fapi, compile_registry, compile_tenancy
+from extauthz.identity import Issuer, JwksError, KeySet, compile_authentication, compile_issuer, parse_jwks
+from extauthz.model.hosts import HostPattern, parse_host_pattern
+from extauthz.model.paths import PathPattern, parse_pattern
+from extauthz.model.problems import Location, Problem, suggestion
+from extauthz.policy import NamedPolicy, Names, PolicySet, compile_policies
+from extauthz.snapshot import Profile
+
+
+class Compiled(Struct, frozen=True):
+    """The parts of a snapshot; usable only when there is no error in `findings`."""
+
+    issuers: dict[str, Issuer]
+    keys: dict[str, KeySet]
+    tenants: TenantRegistry
+    profiles: tuple[Profile, ...]
+    policies: PolicySet
+    findings: list[Finding]
+
+
+def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compiled:
+    """Compile everything that can be compiled; `files` for the key files that issuers name."""
+    findings: list[Finding] = []
+    issuers: dict[str, Issuer] = {}
+    keys: dict[str, KeySet] = {}
+    for document in documents.by_kind["Issuer"]:
+        problems: list[Problem] = []
+        issuer = compile_issuer(document.name, document.spec, problems)
+        if issuer is not None:
+            issuers[issuer.name] = issuer
+            if issuer.jwks_file:
+                _add_keys(keys, issuer, files, problems)
+        findings += document.findings(problems)
+    findings += _same_issuer(documents.by_kind["Issuer"], issuers)
+
+    tenants, tenancy = _compile_tenants(documents, findings)
+    profiles = [
+        profile
+        for document in documents.by_kind["SecurityProfile"]
+        if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), findings))
+    ]
+    policies = _compile_policies(documents, tenants, findings)
+    return Compiled(issuers, keys, tenants, tuple(profiles), policies, findings)
+
+
+def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes], problems: list[Problem]) -> None:
+    location: Location = ("spec", "jwks", "file")
+    name = issuer.jwks_file
+    if name not in files:
+        known = [path for path in files if path.endswith(".json")]
+        problems.append(Problem(location, f"unknown file `{name}`{suggestion(name, known)}"))
+        return
+    try:
+        parse_json(files[name], name)  # for its caps and its refusal of duplicate keys
+        keys[issuer.name], left_out = parse_jwks(files[name], issuer)
+    except BundleError as error:
+        problems += [Problem(location, str(finding)) for finding in error.findings]
+    except JwksError as error:
+        problems.append(Problem(location, f"`{name}`: {error}"))
+    else:
+        problems += [Problem(location, f"`{name}`: {why}", "warning") for why in left_out]
+
+
+def _same_issuer(documents: list[Document], issuers: Mapping[str, Issuer]) -> list[Finding]:
+    """A token names its issuer by `iss` alone, so two documents for one `iss` could not be told apart in a profile."""
+    findings = []
+    first: dict[str, str] = {}
+    for document in documents:
+        if document.name not in issuers:
+            continue
+        iss = issuers[document.name].issuer
+        other = first.setdefault(iss, document.name)
+        if other != document.name:
+            message = f"`{iss}` is also the issuer of `{other}`: a profile can accept only one of them"
+            findings.append(document.tree.warning(("spec", "issuer"), message))
+    return findings
+
+
+def _compile_tenants(documents: Documents, findings: list[Finding]) -> tuple[TenantRegistry, TenancySpec | None]:
+    document = documents.one("Tenancy")
+    if document is None:
+        return compile_registry(None, documents.data, []), None
+    problems: list[Problem] = []
+    issuers = frozenset(documents.names["Issuer"])
+    registry = compile_registry(document.spec, documents.data, problems, issuers)
+    findings += document.findings(problems)
+    return registry, document.spec
+
+
+def _compile_profile(
+    document: Document,
+    documents: Documents,
+    issuers: Mapping[str, Issuer],
+    tenants: tuple[TenancySpec | None, TenantRegistry],
+    findings: list[Finding],
+) -> Profile | None:
+    spec: SecurityProfileSpec = document.spec
+    problems: list[Problem] = []
+    hosts = _compile_hosts(spec.match.hosts, problems, ("spec", "match", "hosts"))
+    paths = _compile_paths(spec.match.paths, problems, ("spec", "match", "paths"))
+    broken = documents.names["Issuer"] - issuers.keys()
+    authentication = None
+    if broken.isdisjoint(spec.authentication.issuers):
+        location: Location = ("spec", "authentication")
+        authentication = compile_authentication(spec.authentication, issuers, problems, location)
+    fapi = compile_fapi(spec.fapi, problems, ("spec", "fapi")) if spec.fapi else None
+    tenancy = None
+    tenancy_is_broken = tenants[0] is None and documents.names["Tenancy"]
+    if spec.tenancy and not tenancy_is_broken:
+        tenancy = compile_tenancy(spec.tenancy, *tenants, problems, ("spec", "tenancy"))
+    findings += document.findings(problems)
+    if authentication is None:
+        return None
+    proceed = spec.audit.when_unavailable == "proceed"
+    return Profile(document.name, hosts, paths, authentication, fapi, tenancy, proceed)
+
+
+def _compile_hosts(texts: tuple[str, ...], problems: list[Problem], at: Location) -> tuple[HostPattern, ...]:
+    parsed = [parse_host_pattern(text) for text in texts]
+    problems += [Problem((*at, index), pattern) for index, pattern in enumerate(parsed) if isinstance(pattern, str)]
+    if not texts:
+        problems.append(Problem(at, "an empty list covers nothing: name hosts, or leave the field out to cover all"))
+    return tuple(pattern for pattern in parsed if not isinstance(pattern, str))
+
+
+def _compile_paths(texts: tuple[str, ...], problems: list[Problem], at: Location) -> tuple[PathPattern, ...]:
+    parsed = [parse_pattern(text) for text in texts]
+    problems += [Problem((*at, index), pattern) for index, pattern in enumerate(parsed) if isinstance(pattern, str)]
+    if not texts:
+        problems.append(Problem(at, "an empty list covers nothing: name paths, or leave the field out to cover all"))
+    return tuple(pattern for pattern in parsed if not isinstance(pattern, str))
+
+
+def _compile_policies(documents: Documents, tenants: TenantRegistry, findings: list[Finding]) -> PolicySet:
+    policies = documents.by_kind["AccessPolicy"]
+    names = Names(tenants=frozenset(tenants), issuers=frozenset(documents.names["Issuer"]))
+    named = [NamedPolicy(document.name, document.spec) for document in policies]
+    problems: list[list[Problem]] = [[] for _ in named]
+    compiled = compile_policies(named, names, documents.data, problems)
+    for document, found in zip(policies, problems, strict=True):
+        findings += document.findings(found)
+    return compiled

@@ -1,0 +1,102 @@
+"""Data files: JSON or YAML that conditions read as `data.<file>`."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from extauthz.bundle.finding import BundleError, Finding, shorten
+from extauthz.bundle.syntax import INT_LIMIT, MAX_DEPTH, MAX_NODES, decode, parse_yaml
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
+_OFFSET = re.compile(r" \(byte (\d+)\)$")
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep: flatten it"
+
+
+def read_data(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    """The one value of the file. Raises BundleError."""
+    if file.endswith(".json"):
+        return parse_json(text, file)
+    trees = parse_yaml(text, file)
+    if len(trees) != 1:
+        message = f"a data file holds one document, found {len(trees)}"
+        raise BundleError([Finding(file=file, line=trees[1].line(()) if trees else 0, message=message)])
+    return trees[0].value
+
+
+def parse_json(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    """A JSON value (RFC 8259) without duplicate keys, within the caps that hold for YAML. Raises BundleError."""
+    decoded = decode(text, file)
+    try:
+        # msgspec is strict about escapes and numbers but takes the last of duplicate keys; `json` can tell.
+        value = msgspec.json.decode(decoded)
+        json.loads(decoded, object_pairs_hook=_unique)
+    except msgspec.DecodeError as error:
+        raise BundleError([_malformed(decoded, file, str(error))]) from None
+    except RecursionError:
+        raise BundleError([Finding(file=file, message=_TOO_DEEP)]) from None
+    except _DuplicateKeyError:
+        raise BundleError(_duplicates(decoded, file)) from None
+    _check_caps(value, file)
+    return value
+
+
+class _DuplicateKeyError(Exception):
+    """Some object names a key twice."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _DuplicateKeyError
+
+
+def _malformed(text: str, file: str, problem: str) -> Finding:
+    offset = _OFFSET.search(problem)
+    # msgspec counts bytes.
+    line = text.encode()[: int(offset[1])].count(b"\n") + 1 if offset else 0
+    words = _OFFSET.sub("", problem).removeprefix("JSON is malformed: ")
+    return Finding(file=file, line=line, message=f"not valid JSON: {words[:1].lower()}{words[1:]}")
+
+
+def _duplicates(text: str, file: str) -> Iterator[Finding]:
+    """Where valid JSON repeats a key: read once more, token by token."""
+    objects: list[dict[str, int] | None] = []  # per open bracket the keys so far, None for a list
+    last, end = "", 0
+    for token in _JSON_TOKEN.finditer(text):
+        mark = token[0]
+        if mark in "{[":
+            objects.append({} if mark == "{" else None)
+        elif mark in "}]":
+            objects.pop()
+        elif mark == ":" and (keys := objects[-1]) is not None:
+            key, line = json.loads(last), text.count("\n", 0, end) + 1
+            if key in keys:
+                message = f"key `{shorten(key)}` is already set in line {keys[key]}: remove one"
+                yield Finding(file=file, line=line, message=message)
+            keys.setdefault(key, line)
+        else:
+            last, end = mark, token.start()
+
+
+def _check_caps(value: object, file: str) -> None:
+    """Depth, number of values and size of numbers."""
+    level, nodes, depth = [value], 0, 0
+    while level:
+        nodes += len(level)
+        depth += 1
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+            elif isinstance(item, int) and not -INT_LIMIT <= item < INT_LIMIT:
+                message = f"number `{shorten(str(item))}` is too large: quote it to make it text"
+                raise BundleError([Finding(file=file, message=message)])
+        level = below
+        if depth > MAX_DEPTH + 1:
+            raise BundleError([Finding(file=file, message=_TOO_DEEP)])
+    if nodes > MAX_NODES:
+        raise BundleError([Finding(file=file, message=f"the file has more than {MAX_NODES} values: split it")])

@@ -1,0 +1,134 @@
+"""The files of a bundle → documents by kind, data and key files. Nothing is compiled here."""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from extauthz.bundle.data import read_data
+from extauthz.bundle.finding import BundleError, Finding, shorten
+from extauthz.bundle.kinds import API_VERSION, KINDS, MAX_NAME, SINGLE_KINDS, Envelope
+from extauthz.bundle.syntax import Tree, parse_yaml
+from extauthz.bundle.tree import bind
+from extauthz.model.problems import Problem, suggestion
+
+# RFC 1123 labels joined with dots, as Kubernetes names its objects.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_DATA: Final = "data/"
+_YAML: Final = (".yaml", ".yml")
+
+
+class Document(Struct, frozen=True):
+    """A document whose fields are known; its names are not yet resolved."""
+
+    kind: str
+    name: str
+    spec: Any  # the struct that KINDS names for `kind`
+    tree: Tree
+
+    def findings(self, problems: list[Problem]) -> list[Finding]:
+        """Problems of this document with file and line."""
+        return [
+            self.tree.error(problem.location, problem.message)
+            if problem.severity == "error"
+            else self.tree.warning(problem.location, problem.message)
+            for problem in problems
+        ]
+
+
+class Documents(Struct, frozen=True):
+    """Everything a bundle's files say."""
+
+    by_kind: dict[str, list[Document]]
+    names: dict[str, set[str]]  # by kind: also of documents that are broken, so that others may refer to them
+    data: dict[str, Any]  # by file name without extension
+    findings: list[Finding]
+
+    def one(self, kind: str) -> Document | None:
+        """The document of a kind that may appear once."""
+        found = self.by_kind[kind]
+        return found[0] if found else None
+
+
+def read_documents(files: Mapping[str, bytes]) -> Documents:
+    """Parse and bind every file, by path below the bundle's directory; all findings are in the result."""
+    documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, [])
+    seen: dict[tuple[str, str], Tree] = {}
+    for path in sorted(files):
+        try:
+            if path.startswith(_DATA):
+                _add_data(documents, path, files[path])
+            elif path.endswith(_YAML):
+                for tree in parse_yaml(files[path], path):
+                    _add_document(documents, tree, seen)
+        except BundleError as error:
+            documents.findings.extend(error.findings)
+    return documents
+
+
+def _add_data(documents: Documents, path: str, text: bytes) -> None:
+    stem, extension = posixpath.splitext(path.removeprefix(_DATA))
+    message = ""
+    if "/" in stem:
+        message = "data files lie directly in `data/`: move it there"
+    elif not stem.isidentifier() or not stem.isascii():
+        message = f"conditions read this file as `data.{stem}`: use letters, digits and `_` in its name"
+    elif stem in documents.data:
+        message = f"`data.{stem}` is already read from another file: remove one"
+    elif extension in {*_YAML, ".json"}:
+        documents.data[stem] = None  # a broken file still has a name that others may refer to
+        documents.data[stem] = read_data(text, path)
+    if message:
+        documents.findings.append(Finding(file=path, message=message))
+
+
+def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], Tree]) -> None:
+    envelope = _read_envelope(documents, tree)
+    if envelope is None:
+        return
+    kind, name = envelope.kind, envelope.metadata.name
+    first = seen.setdefault((kind, "" if kind in SINGLE_KINDS else name), tree)
+    if first is not tree:
+        what = (
+            f"a bundle has at most one {kind}" if kind in SINGLE_KINDS else f"{kind} `{shorten(name)}` exists already"
+        )
+        message = f"{what}, see {first.file}:{first.line(('metadata', 'name'))}: remove or rename one"
+        documents.findings.append(tree.error(("metadata", "name"), message))
+        return
+    spec = bind(tree, KINDS[kind], ("spec",))
+    if isinstance(spec, list):
+        documents.findings.extend(spec)
+    else:
+        documents.by_kind[kind].append(Document(kind, name, spec, tree))
+
+
+def _read_envelope(documents: Documents, tree: Tree) -> Envelope | None:
+    """The envelope if it says what the document is; a wrong name or version is reported and read on."""
+    findings = documents.findings
+    bound = bind(tree, Envelope)
+    if isinstance(bound, list):
+        findings.extend(bound)
+        _note_name(documents, tree.value)
+        return None
+    if bound.api_version != API_VERSION:
+        message = f"unknown version `{shorten(bound.api_version)}`: write `{API_VERSION}`"
+        findings.append(tree.error(("apiVersion",), message))
+    if bound.kind not in KINDS:
+        message = f"unknown kind `{shorten(bound.kind)}`{suggestion(bound.kind, list(KINDS))}"
+        findings.append(tree.error(("kind",), message))
+        return None
+    name = bound.metadata.name
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+        message = f"name `{shorten(name)}` must be 1 to {MAX_NAME} lower-case letters, digits, `-` and `.`"
+        findings.append(tree.error(("metadata", "name"), message))
+    documents.names[bound.kind].add(name)
+    return bound
+
+
+def _note_name(documents: Documents, value: object) -> None:
+    """Remember what a broken document is called, so that whoever refers to it is not reported too."""
+    match value:
+        case {"kind": str(kind), "metadata": {"name": str(name)}} if kind in KINDS:
+            documents.names[kind].add(name)

@@ -1,0 +1,125 @@
+"""The kinds of documents that a bundle may hold. Every room owns its specs; here they are put together.
+
+A document is `apiVersion`, `kind`, `metadata: {name}` and `spec`.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from extauthz.guards import FapiSpec, ProfileTenancySpec, TenancySpec
+from extauthz.identity import AuthenticationSpec, IssuerSpec
+from extauthz.policy import AccessPolicySpec
+
+API_VERSION: Final = "extauthz.io/v1"
+# Names are metric labels and stand in journal records.
+MAX_NAME: Final = 63
+
+
+class Metadata(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What a document is called."""
+
+    name: str  # unique within its kind: lower-case letters, digits, `-` and `.`, at most 63
+
+
+class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What every document has in common; `spec` is bound by kind."""
+
+    api_version: str  # `extauthz.io/v1`
+    kind: str
+    metadata: Metadata
+    spec: dict[str, Any]
+
+
+class BundleSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """About the bundle as a whole; at most one document."""
+
+    # What people call this state of the files, e.g. a version or a commit; the first digits of the digest when absent.
+    revision: Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,126}[!-~])?$")] = ""
+
+
+class ProfileMatchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The routes of a profile; the most specific host wins, then the most specific path."""
+
+    hosts: tuple[str, ...] = ("*",)  # `api.example.com`, `*.example.com`, `{tenant}.example.com` or `*`
+    paths: tuple[str, ...] = ("/**",)  # path patterns: `*` and `{name}` one segment, `**` any number
+
+
+class AuditSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What the journal means for these routes."""
+
+    when_unavailable: Literal["deny", "proceed"] = "deny"  # proceed: answer without a record, and count the loss
+
+
+class SecurityProfileSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What every request to these routes must satisfy before any policy is asked."""
+
+    match: ProfileMatchSpec
+    authentication: AuthenticationSpec
+    fapi: FapiSpec | None = None  # header rules by ecosystem
+    tenancy: ProfileTenancySpec | None = None  # where a request names the tenant it is about
+    audit: AuditSpec = AuditSpec()
+
+
+class CaseRequestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The request of a case, as a client sends it and Envoy describes it."""
+
+    method: str = "GET"
+    host: str = ""  # as in the Host header; required unless `tcp`
+    path: str = "/"  # with query, percent-encoded
+    headers: dict[str, str | tuple[str, ...]] = {}  # a list stands for several lines of that name
+    principal: str = ""  # SPIFFE identity of the direct peer
+    destination_principal: str = ""  # SPIFFE identity of the workload that is asked
+    source_address: str = "192.0.2.1"  # of the direct peer
+    client_address: str = ""  # behind trusted proxies; the source address when absent
+    destination_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    sni: str = ""  # server name of the TLS handshake
+    tcp: bool = False  # a connection without HTTP: only addresses, port, principals and sni count
+
+
+class CaseTokenSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A verified access token. `iss`, `aud`, `sub`, `iat`, `exp` and what the issuer requires are filled in."""
+
+    issuer: str  # name of the Issuer document
+    claims: dict[str, Any] = {}  # the payload; null removes a claim that would be filled in
+
+
+class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What must come out; what is absent is not compared."""
+
+    outcome: Literal["allow", "deny", "undecided"]
+    reason: str | None = None  # code from the table of reasons
+    policy: str | None = None  # name of the AccessPolicy that decided
+    rule: str | None = None  # name of its rule
+    tenant: str | None = None  # tenant of the resource
+    upstream_headers: dict[str, str] = {}  # set by obligations, among others
+    removed_headers: tuple[str, ...] = ()  # removed by obligations, among others
+
+
+class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One request and its decision."""
+
+    name: str  # says what is claimed
+    request: CaseRequestSpec
+    token: CaseTokenSpec | None = None  # absent: no verified token, `headers` may still hold a raw one
+    expect: ExpectSpec
+
+
+class PolicyTestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Cases that the bundle must pass before it may be activated."""
+
+    # RFC 3339 with offset, or whole seconds since the epoch; 2026-01-01T00:00:00Z when absent.
+    now: Annotated[int, Meta(ge=0, le=253402300799)] | Annotated[datetime, Meta(tz=True)] | None = None
+    cases: Annotated[tuple[CaseSpec, ...], Meta(min_length=1)]
+
+
+KINDS: Final[dict[str, type[Struct]]] = {
+    "Bundle": BundleSpec,
+    "Issuer": IssuerSpec,
+    "SecurityProfile": SecurityProfileSpec,
+    "Tenancy": TenancySpec,
+    "AccessPolicy": AccessPolicySpec,
+    "PolicyTest": PolicyTestSpec,
+}
+SINGLE_KINDS: Final = frozenset({"Bundle", "Tenancy"})  # at most one document

@@ -1,0 +1,198 @@
+"""What is allowed but probably not meant, seen across documents; single documents are checked by their rooms.
+
+Rule: cost grows with the number of documents, not with its square; 10,000 policies are a normal bundle.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from msgspec import Struct
+
+from extauthz.bundle.compile import Compiled
+from extauthz.bundle.documents import Document, Documents
+from extauthz.bundle.finding import Finding
+from extauthz.bundle.patterns import hosts_meet, path_within, paths_meet
+from extauthz.model.hosts import HostPattern, parse_host_pattern
+from extauthz.model.paths import MANY, ONE, PathPattern, parse_pattern
+from extauthz.model.problems import Location
+from extauthz.policy import AccessPolicySpec
+from extauthz.snapshot import Profile
+
+
+class _Route(Struct, frozen=True):
+    host: HostPattern
+    path: PathPattern
+    profile: str
+    location: tuple[Location, Location]  # of the host and of the path in the profile's document
+
+
+def lint(documents: Documents, compiled: Compiled) -> list[Finding]:
+    """Warnings about documents that have no errors."""
+    return [
+        *_hidden_routes(documents, compiled.profiles),
+        *_uncovered_policies(documents, compiled.profiles),
+        *_unused_issuers(documents),
+        *_missing_registry(documents),
+    ]
+
+
+def same_routes(documents: Documents, profiles: Iterable[Profile]) -> list[Finding]:
+    """Errors: a route that two profiles claim; which of them applied would be chance."""
+    trees = {document.name: document for document in documents.by_kind["SecurityProfile"]}
+    findings = []
+    first: dict[tuple[str, str, tuple[str, ...]], _Route] = {}
+    for route in _routes(profiles):
+        # Two spellings of one route: `{name}` covers what `*` covers.
+        key = ("below" if route.host.kind == "capture" else route.host.kind, route.host.suffix, route.path.tokens)
+        other = first.setdefault(key, route)
+        if other is route:
+            continue
+        whose = "this profile" if other.profile == route.profile else f"profile `{other.profile}`"
+        message = f"path `{route.path.text}` on host `{route.host.text}` is already a route of {whose}: remove one"
+        findings.append(trees[route.profile].tree.error(route.location[1], message))
+    return findings
+
+
+def _routes(profiles: Iterable[Profile]) -> list[_Route]:
+    at: Location = ("spec", "match")
+    return [
+        _Route(host, path, profile.name, ((*at, "hosts", h), (*at, "paths", p)))
+        for profile in profiles
+        for h, host in enumerate(profile.hosts)
+        for p, path in enumerate(profile.paths)
+    ]
+
+
+def _hidden_routes(documents: Documents, profiles: Iterable[Profile]) -> Iterator[Finding]:
+    """Routes that no request reaches on some host, for another profile with a more specific host comes first."""
+    trees = {document.name: document.tree for document in documents.by_kind["SecurityProfile"]}
+    routes = sorted(_routes(profiles), key=lambda route: route.host.specificity)
+    by_host = [list(group) for _, group in groupby(routes, key=lambda route: route.host)]
+    told: set[tuple[str, str]] = set()
+    for index, wide in enumerate(by_host):
+        if wide[0].host.kind == "exact":
+            continue
+        for narrow in by_host[:index]:
+            if narrow[0].host.specificity >= wide[0].host.specificity or not hosts_meet(narrow[0].host, wide[0].host):
+                continue
+            for hidden, winner in _hidden(wide, narrow):
+                if (hidden.profile, winner.profile) not in told:
+                    told.add((hidden.profile, winner.profile))
+                    yield trees[hidden.profile].warning(hidden.location[1], _hidden_message(hidden, winner))
+
+
+def _hidden_message(hidden: _Route, winner: _Route) -> str:
+    host = winner.host.text
+    return (
+        f"on host `{host}` profile `{winner.profile}` comes first with `{winner.path.text}`, so `{hidden.path.text}` "
+        f"of this profile does not apply there: add `{host}` to its hosts if it should"
+    )
+
+
+def _hidden(wide: list[_Route], narrow: list[_Route]) -> Iterator[tuple[_Route, _Route]]:
+    for hidden in wide:
+        for winner in narrow:
+            if (
+                winner.profile != hidden.profile
+                and hidden.path.specificity < winner.path.specificity
+                and path_within(hidden.path, winner.path)
+            ):
+                yield hidden, winner
+
+
+def _uncovered_policies(documents: Documents, profiles: tuple[Profile, ...]) -> Iterator[Finding]:
+    """Paths of policies that lie under no profile: without a profile a request is refused before any policy."""
+    if not profiles:
+        return
+    cover = _Cover(profiles)
+    for document in documents.by_kind["AccessPolicy"]:
+        spec: AccessPolicySpec = document.spec
+        hosts = spec.match.hosts or ("*",)
+        places: list[tuple[Location, str]] = [
+            (("spec", "match", "paths", index), path) for index, path in enumerate(spec.match.paths or ())
+        ]
+        for number, rule in enumerate(spec.rules):
+            for position, operation in enumerate(rule.to or ()):
+                at: Location = ("spec", "rules", number, "to", position, "paths")
+                places += [((*at, index), path) for index, path in enumerate(operation.paths or ())]
+        for location, path in places:
+            if not cover.meets(hosts, path):
+                message = (
+                    f"no SecurityProfile covers `{path}`{_on(hosts)}, so every such request is refused before this rule"
+                )
+                yield document.tree.warning(location, message)
+
+
+def _on(hosts: tuple[str, ...]) -> str:
+    return "" if hosts == ("*",) else " on " + ", ".join(f"`{host}`" for host in hosts)
+
+
+class _Cover:
+    """Answers whether some profile's route meets a policy's; each question is worked out once."""
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        self._known: dict[tuple[tuple[str, ...], str], bool] = {}
+        self._anywhere: list[_Route] = []
+        self._by_first: dict[str, list[_Route]] = {}  # by a literal first segment
+        for route in _routes(profiles):
+            tokens = route.path.tokens
+            if tokens and tokens[0] not in {ONE, MANY}:
+                self._by_first.setdefault(tokens[0], []).append(route)
+            else:
+                self._anywhere.append(route)
+
+    def meets(self, hosts: tuple[str, ...], path: str) -> bool:
+        """Whether a request that the pattern covers can come under a profile; a malformed one counts as covered."""
+        key = (hosts, path)
+        if key not in self._known:
+            self._known[key] = self._meets(hosts, path)
+        return self._known[key]
+
+    def _meets(self, hosts: tuple[str, ...], path: str) -> bool:
+        pattern = parse_pattern(path)
+        parsed = [parse_host_pattern(host) for host in hosts]
+        if isinstance(pattern, str):
+            return True
+        first = pattern.tokens[0] if pattern.tokens else ONE
+        routes = self._anywhere + (
+            [route for routes in self._by_first.values() for route in routes]
+            if first in {ONE, MANY}
+            else self._by_first.get(first, [])
+        )
+        return any(
+            isinstance(host, str) or (hosts_meet(host, route.host) and paths_meet(pattern, route.path))
+            for route in routes
+            for host in parsed
+        )
+
+
+def _unused_issuers(documents: Documents) -> Iterator[Finding]:
+    used = {name for document in documents.by_kind["SecurityProfile"] for name in document.spec.authentication.issuers}
+    for document in documents.by_kind["Issuer"]:
+        if document.name not in used:
+            message = f"no SecurityProfile accepts tokens of `{document.name}`: name it in `authentication.issuers`"
+            yield document.tree.warning(("metadata", "name"), message)
+
+
+def _missing_registry(documents: Documents) -> Iterator[Finding]:
+    """Policies that name tenants although nobody says which tenants exist; told once."""
+    if documents.one("Tenancy") is not None:
+        return
+    named = [(document, place) for document in documents.by_kind["AccessPolicy"] if (place := _names_tenant(document))]
+    if named:
+        document, location = named[0]
+        others = f", and in {len(named) - 1} other policies" if len(named) > 1 else ""
+        message = f"a tenant is named here{others}, but no `kind: Tenancy` says who the tenants are"
+        yield document.tree.warning(location, message)
+
+
+def _names_tenant(document: Document) -> Location:
+    spec: AccessPolicySpec = document.spec
+    if spec.tenant:
+        return ("spec", "tenant")
+    for number, rule in enumerate(spec.rules):
+        for index, source in enumerate(rule.from_ or ()):
+            for field, value in (("tenants", source.tenants), ("notTenants", source.not_tenants)):
+                if value:
+                    return ("spec", "rules", number, "from", index, field)
+    return ()

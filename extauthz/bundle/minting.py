@@ -1,0 +1,144 @@
+"""Tokens for PolicyTests, really signed, with keys that exist in this process alone.
+
+A case so goes through the whole verification: a wrong audience, kind or lifetime fails it as it would fail a request.
+Rule: these keys get into the snapshot of a test, never into one that serves.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from msgspec import Struct
+
+from extauthz.identity import Issuer, KeySet, parse_jwks
+
+_KEY_ID: Final = "policy-test"
+_FILLER: Final = "policy-test"
+_LIFETIME: Final = 300  # seconds
+_TIMES: Final = frozenset({"iat", "nbf", "auth_time"})
+_HASHES: Final[dict[str, Callable[[], hashes.HashAlgorithm]]] = {
+    "256": hashes.SHA256,
+    "384": hashes.SHA384,
+    "512": hashes.SHA512,
+}
+_CURVES: Final[dict[str, tuple[str, Callable[[], ec.EllipticCurve], int]]] = {
+    "ES256": ("P-256", ec.SECP256R1, 32),
+    "ES384": ("P-384", ec.SECP384R1, 48),
+    "ES512": ("P-521", ec.SECP521R1, 66),
+}
+# The cheapest first: an RSA key takes a tenth of a second to make.
+_PREFERENCE: Final = ("Ed25519", "EdDSA", *_CURVES, "RS256", "PS256", "RS384", "PS384", "RS512", "PS512")
+
+
+class _Signer(Struct, frozen=True):
+    jwk: Mapping[str, str]  # the public half
+    sign: Callable[[bytes], bytes]
+
+
+def mint(issuer: Issuer, claims: Mapping[str, Any], now: int) -> str:
+    """A compact JWT with these claims, and with what the issuer's tokens must have where it is not given."""
+    algorithm = _algorithm(issuer)
+    header = {"alg": algorithm, "kid": _KEY_ID} | ({"typ": issuer.types[0]} if issuer.types[0] else {})
+    payload = complete_claims(issuer, claims, now)
+    signed = ".".join(_text(json.dumps(part).encode()) for part in (header, payload))
+    return f"{signed}.{_text(_signer(algorithm).sign(signed.encode()))}"
+
+
+def minting_keys(issuer: Issuer) -> KeySet:
+    """The keys with which `mint` signs for this issuer."""
+    algorithm = _algorithm(issuer)
+    jwk = {**_signer(algorithm).jwk, "kid": _KEY_ID, "alg": algorithm, "use": "sig"}
+    return parse_jwks(json.dumps({"keys": [jwk]}).encode(), issuer)[0]
+
+
+def complete_claims(issuer: Issuer, claims: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """`claims` with what is missing; a claim that is null is left out."""
+    filled: dict[str, Any] = dict(claims)
+    if issuer.kind is not None and not any(_has(filled, path) for path in issuer.kind.paths):
+        kind = issuer.kind
+        _put(filled, kind.paths[0], kind.any_of[0] if kind.any_of else kind.prefix + _FILLER)
+    _put(filled, ("iss",), issuer.issuer)
+    _put(filled, issuer.audience_path, issuer.audiences[0])
+    _put(filled, ("iat",), now)
+    _put(filled, ("exp",), now + min(_LIFETIME, issuer.max_lifetime))
+    for path in (("sub",), *issuer.required):
+        _put(filled, path, now if path[-1] in _TIMES else _FILLER)
+    return {name: value for name, value in filled.items() if value is not None}
+
+
+def _has(claims: dict[str, Any], path: tuple[str, ...]) -> bool:
+    found: Any = claims
+    for name in path:
+        if not isinstance(found, dict) or name not in found:
+            return False
+        found = found[name]
+    return True
+
+
+def _put(claims: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Set the claim unless it, or something in its way, was given."""
+    for depth, name in enumerate(path):
+        if depth == len(path) - 1:
+            claims.setdefault(name, value)
+            return
+        below = claims.get(name, {})
+        if not isinstance(below, dict):
+            return
+        copy = dict(below)
+        claims[name] = copy
+        claims = copy
+
+
+def _algorithm(issuer: Issuer) -> str:
+    return next(name for name in _PREFERENCE if name in issuer.algorithms)
+
+
+@cache
+def _signer(algorithm: str) -> _Signer:
+    if algorithm in _CURVES:
+        return _ec(algorithm)
+    if algorithm in {"EdDSA", "Ed25519"}:
+        key = ed25519.Ed25519PrivateKey.generate()
+        return _Signer({"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_key().public_bytes_raw())}, key.sign)
+    return _rsa(algorithm)
+
+
+def _ec(algorithm: str) -> _Signer:
+    name, curve, size = _CURVES[algorithm]
+    key = ec.generate_private_key(curve())
+    public = key.public_key().public_numbers()
+
+    def sign(data: bytes) -> bytes:
+        r, s = decode_dss_signature(key.sign(data, ec.ECDSA(_HASHES[algorithm[2:]]())))
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    return _Signer({"kty": "EC", "crv": name, "x": _integer(public.x, size), "y": _integer(public.y, size)}, sign)
+
+
+@cache
+def _rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def _rsa(algorithm: str) -> _Signer:
+    key, digest = _rsa_key(), _HASHES[algorithm[2:]]()
+    pad: padding.AsymmetricPadding = padding.PKCS1v15()
+    if algorithm.startswith("PS"):
+        pad = padding.PSS(padding.MGF1(digest), digest.digest_size)
+    numbers = key.public_key().public_numbers()
+    jwk = {"kty": "RSA", "n": _integer(numbers.n, 256), "e": _integer(numbers.e, 3)}
+    return _Signer(jwk, lambda data: key.sign(data, pad, digest))
+
+
+def _text(value: bytes) -> str:
+    """RFC 7515 section 2: base64url without padding."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def _integer(value: int, size: int) -> str:
+    return _text(value.to_bytes(size, "big"))

@@ -1,0 +1,93 @@
+"""Files in memory → a snapshot, or every reason why there is none. Pure: the caller reads the files.
+
+Rule: whatever the bytes, the end is `Built` or `BundleError`.
+"""
+
+import gc
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from extauthz.bundle.cases import Case, check_cases, read_cases
+from extauthz.bundle.compile import Compiled, compile_documents
+from extauthz.bundle.documents import Document, Documents, read_documents
+from extauthz.bundle.finding import BundleError, Finding, in_order
+from extauthz.bundle.kinds import KINDS, BundleSpec
+from extauthz.bundle.lint import lint, same_routes
+from extauthz.identity import Issuer
+from extauthz.model.ports import TokenCache
+from extauthz.snapshot import ProfileIndex, Snapshot
+
+_SHORT_DIGEST = 12  # hex digits that stand for a revision without a name, as in version control
+
+
+class Built(Struct, frozen=True):
+    """A bundle that may be activated, once its tests pass."""
+
+    snapshot: Snapshot  # with the keys of issuers whose keys are files; others come from the network
+    issuers: tuple[Issuer, ...]
+    warnings: list[Finding]
+    tests: tuple[Case, ...]
+
+
+def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
+    """Compile the files of a bundle, by path below its directory. Raises BundleError with all findings."""
+    with collector_paused():
+        documents = read_documents(files)
+        compiled = compile_documents(documents, files)
+        findings = documents.findings + compiled.findings + check_cases(documents)
+        findings += same_routes(documents, compiled.profiles) + _whole(documents, files)
+        if not any(finding.severity == "error" for finding in findings):
+            findings += lint(documents, compiled)
+        if any(finding.severity == "error" for finding in findings):
+            raise BundleError(findings)
+        return _build(documents, compiled, bundle_digest(files), tokens, in_order(findings))
+
+
+def bundle_digest(files: Mapping[str, bytes]) -> str:
+    """SHA-256, hex, over every path and content in order of the paths, each with its length in front."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        for part in (path.encode("utf-8", "surrogatepass"), files[path]):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenCache, warnings: list[Finding]) -> Built:
+    about: Document | None = documents.one("Bundle")
+    spec: BundleSpec = about.spec if about else BundleSpec()
+    snapshot = Snapshot(
+        revision=spec.revision or digest[:_SHORT_DIGEST],
+        digest=digest,
+        profiles=ProfileIndex(compiled.profiles),
+        keys=compiled.keys,
+        tenants=compiled.tenants,
+        policies=compiled.policies,
+        tokens=tokens,
+        documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
+    )
+    cases = [case for document in documents.by_kind["PolicyTest"] for case in read_cases(document, compiled.issuers)]
+    return Built(snapshot, tuple(compiled.issuers.values()), warnings, tuple(cases))
+
+
+def _whole(documents: Documents, files: Mapping[str, bytes]) -> list[Finding]:
+    """What is wrong with the bundle as a whole."""
+    if documents.names["SecurityProfile"] or documents.names["AccessPolicy"] or documents.findings:
+        return []
+    what = "no SecurityProfile and no AccessPolicy was found" if files else "no file was found"
+    return [Finding(file="bundle.yaml", message=f"{what}: is this the directory of a bundle?")]
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Nothing that is built here is garbage yet: the collector would walk it again and again (3.9 s instead of 0.6)."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,141 @@
+"""A bundle's directory → its files in memory, all of one state.
+
+Rule 1: only regular `.yaml`, `.yml` and `.json` files below the directory; hidden files are skipped.
+Rule 2: the directory's own links are followed (git-sync links the directory, Kubernetes links `..data` within it);
+        no other link may lead out of it.
+Rule 3: sizes and counts are capped before anything is read.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from extauthz.bundle import BundleError, Finding
+from extauthz.bundle.syntax import MAX_FILE_BYTES
+
+MAX_FILES: Final = 20_000  # one file a policy for twice the largest bundle we measure
+MAX_TOTAL_BYTES: Final = 64 << 20
+_EXTENSIONS: Final = (".yaml", ".yml", ".json")
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.05  # seconds between two attempts to see the directory at rest
+
+# Path below the directory, and what changes when the file does: device, inode, size, modified, changed.
+Listing = tuple[tuple[str, tuple[int, int, int, int, int]], ...]
+
+
+def load_directory(path: Path | str) -> dict[str, bytes]:
+    """Every file of the bundle by its path below `path`, with `/`. Raises BundleError.
+
+    Read again when anything changed meanwhile, so that the result never mixes two states.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
+        try:
+            root = find_root(path)
+            before = list_files(root)
+            files = {name: _read(root, name) for name, _ in before}
+            if find_root(path) == root and list_files(root) == before:
+                return files
+        except FileNotFoundError:
+            continue  # a file or the whole state was replaced under our hands
+        except OSError as error:
+            raise _refuse(str(path), f"the directory cannot be read: {_words(error)}") from None
+    find_root(path)  # says what is missing, if something is
+    raise _refuse(str(path), "the directory keeps changing while it is read: write a new one and rename it")
+
+
+def find_root(path: Path | str) -> Path:
+    """The real directory behind the links that publish one: `path` itself, then `..data` within it."""
+    try:
+        root = Path(path).resolve(strict=True)
+        published = root / "..data"
+        if published.is_symlink():
+            target = published.resolve(strict=True)
+            if not target.is_relative_to(root):
+                raise _refuse(str(path), "`..data` leads out of the directory")
+            root = target
+        if not root.is_dir():
+            raise _refuse(str(path), "not a directory: name the directory of a bundle")
+    except FileNotFoundError:
+        raise _refuse(str(path), "the directory does not exist") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no permission, a NUL in the name
+        raise _refuse(str(path), f"the directory cannot be read: {_words(error)}") from None
+    return root
+
+
+def list_files(root: Path) -> Listing:
+    """The bundle's files and their states, sorted by path. Raises BundleError for a file that may not be there."""
+    found: list[tuple[str, tuple[int, int, int, int, int]]] = []
+    total = 0
+    for name, entry in _walk(root, ""):
+        state = _state(name, entry)
+        if not stat.S_ISREG(state.st_mode):
+            continue
+        if entry.is_symlink() and not Path(entry.path).resolve(strict=True).is_relative_to(root):
+            raise _refuse(name, "a link that leads out of the bundle: copy the file into it")
+        if state.st_size > MAX_FILE_BYTES:
+            raise _refuse(name, f"the file has {state.st_size} bytes, at most {MAX_FILE_BYTES} are read: split it")
+        total += state.st_size
+        if total > MAX_TOTAL_BYTES:
+            raise _refuse(name, f"the bundle has more than {MAX_TOTAL_BYTES} bytes: split it")
+        if len(found) == MAX_FILES:
+            raise _refuse(name, f"the bundle has more than {MAX_FILES} files: put several documents in one")
+        found.append((name, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)))
+    return tuple(sorted(found))
+
+
+def _state(name: str, entry: "os.DirEntry[str]") -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError as error:
+        if entry.is_symlink():
+            raise _refuse(name, f"a link that leads nowhere: {_words(error)}") from None
+        raise  # removed while we looked
+
+
+def directories_of(root: Path, files: Listing) -> set[Path]:
+    """The bundle's directory and those below it that hold files, for whoever watches them."""
+    below = {(root / name).parent for name, _ in files}
+    return {root, *below, *(parent for path in below for parent in path.parents if parent.is_relative_to(root))}
+
+
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    try:
+        with os.scandir(directory) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise _refuse(prefix or str(directory), f"the directory cannot be read: {_words(error)}") from None
+    for entry in found:
+        name = f"{prefix}{entry.name}"
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{name}/")
+        elif entry.name.endswith(_EXTENSIONS):
+            if not entry.name.isprintable():
+                raise _refuse(name, "the file's name is not printable UTF-8: rename it")
+            yield name, entry
+        elif entry.is_symlink() and entry.is_dir():
+            raise _refuse(name, "a link to a directory: copy the directory into the bundle")
+
+
+def _read(root: Path, name: str) -> bytes:
+    try:
+        # O_NONBLOCK: a pipe that took the file's place must not stop us.
+        descriptor = os.open((root / name).resolve(strict=True), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise _refuse(name, f"the file cannot be read: {_words(error)}") from None
+    with open(descriptor, "rb", closefd=True) as file:  # noqa: PTH123 - of a descriptor
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+
+
+def _refuse(file: str, message: str) -> BundleError:
+    return BundleError([Finding(file=file, message=message)])

@@ -1,0 +1,68 @@
+"""The snapshot in force.
+
+Rule 1: readers take `current` once for a Check and never wait; it is replaced whole, by one assignment.
+Rule 2: writers (bundle and key sources) take turns, so that neither undoes what the other just published.
+"""
+
+from threading import Lock
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from extauthz.identity import NO_KEYS, Issuer, KeySet
+from extauthz.snapshot import Snapshot
+
+
+class LiveStatus(Struct, frozen=True):
+    """What is in force, for status pages and readiness."""
+
+    revision: str  # "" before the first activation
+    digest: str
+    documents: dict[str, int]  # how many of each kind
+    keys: dict[str, int]  # by issuer: how many keys are known
+    waiting_for_keys: tuple[str, ...]  # issuers whose keys are not there yet
+
+
+class Live:
+    """Holds the snapshot in force; None until a bundle was activated."""
+
+    def __init__(self) -> None:
+        self.current: Snapshot | None = None
+        self.issuers: tuple[Issuer, ...] = ()
+        self._writers = Lock()
+
+    def activate(self, snapshot: Snapshot, issuers: tuple[Issuer, ...]) -> None:
+        """Put `snapshot` in force, with the keys known so far of issuers whose document is the same as before."""
+        with self._writers:
+            known = self.current.keys if self.current is not None else {}
+            before = {issuer.name: issuer for issuer in self.issuers}
+            kept = {
+                issuer.name: known[issuer.name]
+                for issuer in issuers
+                if issuer.name in known and not issuer.jwks_file and before.get(issuer.name) == issuer
+            }
+            self.issuers = issuers
+            self.current = replace(snapshot, keys={**kept, **snapshot.keys})
+
+    def set_keys(self, issuer_name: str, keys: KeySet) -> None:
+        """Publish an issuer's keys, or NO_KEYS to withdraw them.
+
+        Without effect when the bundle in force has no such issuer, has its keys from a file, or has another document
+        of that name by now: an answer that was under way must not vouch for it.
+        """
+        with self._writers:
+            snapshot = self.current
+            fetched = {issuer.name: issuer.digest for issuer in self.issuers if not issuer.jwks_file}
+            wanted = fetched.get(issuer_name)
+            if snapshot is not None and wanted is not None and keys.issuer_digest in {wanted, NO_KEYS.issuer_digest}:
+                self.current = replace(snapshot, keys={**snapshot.keys, issuer_name: keys})
+
+    def status(self) -> LiveStatus:
+        """A consistent view of what is in force now."""
+        with self._writers:
+            snapshot, issuers = self.current, self.issuers
+        if snapshot is None:
+            return LiveStatus("", "", {}, {}, ())
+        keys = {name: len(known) for name, known in snapshot.keys.items()}
+        waiting = tuple(issuer.name for issuer in issuers if not keys.get(issuer.name))
+        return LiveStatus(snapshot.revision, snapshot.digest, dict(snapshot.documents), keys, waiting)
