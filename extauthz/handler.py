@@ -7,7 +7,6 @@ Rule 3: one clock reading and one snapshot a Check.
 
 import logging
 import re
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from os import urandom
@@ -37,7 +36,6 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 # What may be answered without having looked at the Check.
 _UNSEEN = (Reason.OVERLOADED, Reason.DEADLINE_EXCEEDED, Reason.DRAINING)
 _FRAMES = 6
-_QUIET_SECONDS = 10.0  # the same trouble is logged at most this often; it is always counted
 
 
 class HandlerOptions(Struct, frozen=True):
@@ -62,13 +60,13 @@ class Handler:
         self._live, self._journal, self._observers, self._clock = live, journal, tuple(observers), clock
         self._options, self._on_shed = options, on_shed
         self._unseen = {reason: write_answer(Undecided(reason), AnswerContext(), options.answers) for reason in _UNSEEN}
-        self._trouble = _Trouble()
         self.draining = False
 
     def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
         """Answer one Check; `deadline` is in seconds since the epoch, `traceparent` as the caller sent it."""
         arrived = self._clock()
         if self.draining:
+            self._on_shed("draining")
             return self.refuse(Reason.DRAINING)
         if deadline is not None and deadline <= arrived:
             self._on_shed("deadline")
@@ -80,7 +78,7 @@ class Handler:
             decision = decide(asked, world, int(arrived)) if world else Undecided(Reason.NO_BUNDLE)
             return self._conclude(decision, asked, world, arrived, trace)
         except Exception as error:  # noqa: BLE001 - a bug must not become an error that Envoy may let through (T-59)
-            self._trouble.tell("a check failed", error)
+            log.error("a check failed: %s", _Where(error))  # noqa: TRY400 - the places only, see there
             return self._fail(world, arrived, trace)
 
     def refuse(self, reason: Reason) -> bytes:
@@ -121,7 +119,7 @@ class Handler:
         try:
             self._journal.record(record)
         except JournalError as error:
-            self._trouble.tell("the journal does not take records", error)
+            log.error("the journal does not take records: %s", error)  # noqa: TRY400 - it says it all
             if _may_go_unrecorded(decision, world):
                 self._journal.answered_without_record()
             else:
@@ -137,7 +135,7 @@ class Handler:
             unread = Refused(Facts(), Reason.REQUEST_MALFORMED)
             return self._conclude(Undecided(Reason.INTERNAL_ERROR), unread, world, arrived, trace)
         except Exception as error:  # noqa: BLE001 - the bug is in the way of its own record
-            self._trouble.tell("a failed check could not be recorded", error)
+            log.error("a failed check could not be recorded: %s", _Where(error))  # noqa: TRY400
             return LAST_RESORT
 
     def _observe(self, record: DecisionRecord) -> None:
@@ -145,31 +143,19 @@ class Handler:
             try:
                 observer(record)
             except Exception as error:  # noqa: BLE001 - metrics and traces must not change an answer
-                self._trouble.tell("an observer failed", error)
+                log.error("an observer failed: %s", _Where(error))  # noqa: TRY400
 
 
-class _Trouble:
-    """Logs a kind of trouble with its traceback, then stays quiet about it for a while and counts."""
+class _Where:
+    """Kind and places of an error, spelt out only if the line is written: texts of errors may quote a client."""
 
-    def __init__(self) -> None:
-        self._quiet_until: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
-    def tell(self, what: str, error: Exception) -> None:
-        now = time.monotonic()
-        if now < self._quiet_until.get(what, 0.0):
-            self._unsaid[what] = self._unsaid.get(what, 0) + 1
-            return
-        self._quiet_until[what] = now + _QUIET_SECONDS
-        unsaid = self._unsaid.pop(what, 0)
-        # Texts of exceptions may quote what a client sent; names and places of code cannot.
-        detail = str(error) if isinstance(error, JournalError) else f"{type(error).__name__} at {_places(error)}"
-        log.error("%s: %s (%d more since the last such line)", what, detail, unsaid)
-
-
-def _places(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    def __str__(self) -> str:
+        frames = traceback.extract_tb(self._error.__traceback__)[-_FRAMES:]
+        places = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+        return f"{type(self._error).__name__} at {' < '.join(places)}"
 
 
 def _new_ids() -> tuple[str, str]:

@@ -19,7 +19,8 @@ from extauthz.bundle.finding import BundleError, Finding, dotted
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.journal import JournalOptions
 from extauthz.model.problems import suggestion
-from extauthz.sources import BundleOptions, JwksOptions
+from extauthz.sources import JwksOptions
+from extauthz.sources.bundles import BundleOptions
 from extauthz.telemetry import TelemetryOptions
 from extauthz.transport import ListenOptions, TransportOptions
 from extauthz.wire import InboundOptions, OutboundOptions

@@ -59,9 +59,8 @@ def render(status: Status) -> bytes:
             "Journal",
             {
                 "directory": journal.directory,
-                "records": str(journal.sequence),
-                "head": journal.head,
-                "error": journal.error,
+                "records": f"{journal.records} in this run, {journal.position} in all",
+                "failed writes": str(journal.failures),
             },
         ),
         _facts(
@@ -71,7 +70,6 @@ def render(status: Status) -> bytes:
                 "up for": _span(status.uptime_seconds),
                 "gRPC": f"{transport.address} ({transport.kind}, {_tls(transport.tls)})",
                 "checks in flight": str(transport.inflight),
-                "refused unseen": ", ".join(f"{count} {cause}" for cause, count in transport.shed.items()) or "0",
                 "configuration": status.config_digest,
             },
         ),

@@ -21,7 +21,7 @@ class IssuerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """The keys of one issuer."""
 
     issuer: str  # metadata.name
-    source: str  # file or jwks
+    source: str  # bundle or network
     keys: int = 0
     age_seconds: float | None = None  # since the last good answer; None before the first, and for files
     error: str = ""  # of the last attempt, "" when it went well
@@ -31,9 +31,9 @@ class JournalStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """Where the evidence is and how far it reaches."""
 
     directory: str
-    sequence: int = 0
-    head: str = ""  # hash of the last record
-    error: str = ""
+    records: int = 0  # of this run
+    position: int = 0  # of all runs
+    failures: int = 0  # writes that failed, of this run
 
 
 class TransportStatus(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -44,7 +44,6 @@ class TransportStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     tls: str  # none, tls or mtls
     serving: bool
     inflight: int
-    shed: Mapping[str, int] = {}  # by cause
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):

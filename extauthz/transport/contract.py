@@ -20,7 +20,7 @@ METHOD = "Check"
 MAX_MESSAGE = (8 << 20) + (256 << 10)
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-OnShed = Callable[[str], None]  # called with the cause: "overloaded" or "deadline"
+OnShed = Callable[[str], None]  # called with the cause: "queue", "deadline" or "draining"
 
 
 class Answerer(Protocol):

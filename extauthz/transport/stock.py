@@ -104,7 +104,7 @@ class StockTransport:
         if answerer is None:
             return self._last_resort
         if is_overflow():
-            self._on_shed("overloaded")
+            self._on_shed("queue")
             return answerer.refuse(Reason.OVERLOADED)
         try:
             with self._patience.waiting(context):

@@ -38,8 +38,8 @@ STATUS = Status(
         last_result="rejected",
         last_findings=(f"a.yaml:3: spec: {EVIL}",),
     ),
-    issuers=(IssuerStatus(issuer="keycloak", source="jwks", keys=2, age_seconds=5.0, error="timed out"),),
-    journal=JournalStatus(directory="/var/journal", sequence=7, head="beef"),
+    issuers=(IssuerStatus(issuer="keycloak", source="network", keys=2, age_seconds=5.0, error="timed out"),),
+    journal=JournalStatus(directory="/var/journal", records=7, position=19),
     transport=TransportStatus(kind="stock", address="127.0.0.1:9000", tls="mtls", serving=True, inflight=1),
     decisions={"token_expired": 3, "policy_allowed": 40},
 )
@@ -94,10 +94,10 @@ def test_readiness_is_503_with_the_reasons_until_there_are_none(admin: Admin) ->
 def test_status_is_json_with_revision_keys_and_journal(admin: Admin) -> None:
     found = json.loads(admin.ask("GET", "/status")[2])
     assert EVIL == found["bundle"]["revision"]
-    assert {"issuer": "keycloak", "source": "jwks", "keys": 2, "ageSeconds": 5.0, "error": "timed out"} == found[
+    assert {"issuer": "keycloak", "source": "network", "keys": 2, "ageSeconds": 5.0, "error": "timed out"} == found[
         "issuers"
     ][0]
-    assert (7, "beef") == (found["journal"]["sequence"], found["journal"]["head"])
+    assert (7, 19) == (found["journal"]["records"], found["journal"]["position"])
 
 
 class Tags(HTMLParser):
