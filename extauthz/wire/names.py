@@ -62,7 +62,7 @@ def escape(value: str, separator: str = "") -> str:
         safe = safe.replace(separator, "")
     if value != value.strip(" "):
         safe = safe.replace(" ", "")
-    return quote(value, safe=safe, errors="replace")
+    return quote(value, safe=safe, errors="surrogatepass")
 
 
 def twins(name: str) -> list[str]:

@@ -5,16 +5,25 @@ hide behind its own mirror image. Importing the messages takes 0.4 s, so the fun
 """
 
 import re
+import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from envoy_data_plane.envoy.service.auth import v3
-
-
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of a stray byte
+
+
+@cache
+def _messages() -> tuple[Any, Any, Any]:
+    """The modules of the authorization service and of the core types, and google.protobuf.Struct."""
+    with warnings.catch_warnings():  # the library's classes are written for an older pydantic
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from envoy_data_plane.envoy.config.core import v3 as core  # noqa: PLC0415 - 0.4 s, see above
+        from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415
+        from envoy_data_plane.google.protobuf import Struct as JsonObject  # noqa: PLC0415
+    return v3, core, JsonObject
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -54,9 +63,7 @@ class CheckError(ValueError):
 
 def build_check(check: Check) -> bytes:
     """CheckRequest bytes as the HTTP filter would send them."""
-    from envoy_data_plane.envoy.config.core import v3 as core  # noqa: PLC0415 - 0.4 s, see above
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415
-
+    v3, core, _ = _messages()
     path = _as_envoy_shows(check.path)
     http = v3.AttributeContextHttpRequest(
         id=check.request_id,
@@ -91,8 +98,7 @@ def build_check(check: Check) -> bytes:
 
 def build_connection(source: Peer, destination: Peer, sni: str = "") -> bytes:
     """CheckRequest bytes as the network filter would send them: no HTTP."""
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415 - 0.4 s, see above
-
+    v3, _, _ = _messages()
     context = _context(source, destination, sni)
     context.request = v3.AttributeContextRequest()
     context.metadata_context = _metadata({})
@@ -101,8 +107,7 @@ def build_connection(source: Peer, destination: Peer, sni: str = "") -> bytes:
 
 def check_from_json(text: str | bytes) -> bytes:
     """CheckRequest bytes from its protobuf JSON, camelCase or snake_case. Raises CheckError."""
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415 - 0.4 s, see above
-
+    v3, _, _ = _messages()
     try:
         return bytes(v3.CheckRequest.from_json(text))
     except Exception as error:  # the library raises whatever its parts raise
@@ -139,9 +144,10 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 def read_answer(raw: bytes) -> Answer:
     """Read CheckResponse bytes with the second implementation."""
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415 - 0.4 s, see above
-
-    response = v3.CheckResponse.parse(raw)
+    v3, _, _ = _messages()
+    with warnings.catch_warnings():  # the library warns of `append`, which Envoy still needs
+        warnings.simplefilter("ignore", DeprecationWarning)
+        response = v3.CheckResponse.parse(raw)
     code = response.status.code if response.status else 0
     fields = response.dynamic_metadata.fields if response.dynamic_metadata else {}
     metadata = {name: value.string_value for name, value in fields.items()}
@@ -160,7 +166,7 @@ def read_answer(raw: bytes) -> Answer:
     )
 
 
-def _read_allowed(response: "v3.OkHttpResponse", metadata: dict[str, Any]) -> Answer:
+def _read_allowed(response: Any, metadata: dict[str, Any]) -> Answer:  # noqa: ANN401 - the library has no static types
     return Answer(
         allowed=True,
         status=0,
@@ -184,19 +190,16 @@ def _overwrites(options: list[Any]) -> bool:
     return all(option.append is False and int(option.append_action) == 2 for option in options)  # noqa: PLR2004
 
 
-def _context(source: Peer, destination: Peer, sni: str) -> "v3.AttributeContext":
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415 - 0.4 s, see above
-
+def _context(source: Peer, destination: Peer, sni: str) -> Any:  # noqa: ANN401
+    v3, _, _ = _messages()
     context = v3.AttributeContext(source=_peer(source), destination=_peer(destination))
     if sni:
         context.tls_session = v3.AttributeContextTlsSession(sni=sni)
     return context
 
 
-def _peer(peer: Peer) -> "v3.AttributeContextPeer":
-    from envoy_data_plane.envoy.config.core import v3 as core  # noqa: PLC0415 - 0.4 s, see above
-    from envoy_data_plane.envoy.service.auth import v3  # noqa: PLC0415
-
+def _peer(peer: Peer) -> Any:  # noqa: ANN401
+    v3, core, _ = _messages()
     if peer.address.startswith(("/", "@")):
         address = core.Address(pipe=core.Pipe(path=peer.address))
     else:
@@ -209,11 +212,9 @@ def _peer(peer: Peer) -> "v3.AttributeContextPeer":
     )
 
 
-def _metadata(namespaces: Mapping[str, Mapping[str, Any]]) -> Any:  # noqa: ANN401 - the library has no static types
-    from envoy_data_plane.envoy.config.core import v3 as core  # noqa: PLC0415 - 0.4 s, see above
-    from envoy_data_plane.google.protobuf import Struct as JsonObject  # noqa: PLC0415
-
-    found = {name: JsonObject.from_dict(dict(fields)) for name, fields in namespaces.items()}
+def _metadata(namespaces: Mapping[str, Mapping[str, Any]]) -> Any:  # noqa: ANN401
+    _, core, json_object = _messages()
+    found = {name: json_object.from_dict(dict(fields)) for name, fields in namespaces.items()}
     return core.Metadata(filter_metadata=found)
 
 
