@@ -1,35 +1,18 @@
 """The demo's issuer: publishes a JWKS and discovery document as a Keycloak realm does.
 
-The key is made at start and written to `--key-file` for the one who mints the demo's tokens; it is nobody's secret.
+Its key is made at start (`extauthz token keygen`) for the one who mints the demo's tokens; it is nobody's secret.
 """
 
-import base64
-import hashlib
 import json
-import os
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from loopback import parser, serve
 
 REALM = "/realms/banking-system"
 CERTS = f"{REALM}/protocol/openid-connect/certs"
-
-
-def number(value: int) -> str:
-    """RFC 7518 section 2, Base64urlUInt."""
-    return base64.urlsafe_b64encode(value.to_bytes((value.bit_length() + 7) // 8)).rstrip(b"=").decode()
-
-
-def public_jwk(key: rsa.RSAPrivateKey) -> dict[str, str]:
-    """The public half, its `kid` the RFC 7638 thumbprint."""
-    numbers = key.public_key().public_numbers()
-    required = {"e": number(numbers.e), "kty": "RSA", "n": number(numbers.n)}
-    digest = hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
-    kid = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return {**required, "kid": kid, "alg": "PS256", "use": "sig"}
 
 
 class Realm(BaseHTTPRequestHandler):
@@ -53,14 +36,14 @@ class Realm(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def write_private_key(key: rsa.RSAPrivateKey, file: Path) -> None:
-    """PEM, PKCS 8, readable by the owner alone."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
-        opened.write(pem)
+def make_keys(folder: Path) -> bytes:
+    """Write key.pem and jwks.json; the content of the latter."""
+    keygen = [sys.executable, "-m", "extauthz", "token", "keygen", "--out", str(folder)]
+    subprocess.run(keygen, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
+    return (folder / "jwks.json").read_bytes()
 
 
-def documents(base: str, key: rsa.RSAPrivateKey) -> dict[str, bytes]:
+def documents(base: str, jwks: bytes) -> dict[str, bytes]:
     """What the realm publishes, by path."""
     discovery = {
         "issuer": base + REALM,
@@ -69,22 +52,18 @@ def documents(base: str, key: rsa.RSAPrivateKey) -> dict[str, bytes]:
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
     }
-    return {
-        CERTS: json.dumps({"keys": [public_jwk(key)]}).encode(),
-        f"{REALM}/.well-known/openid-configuration": json.dumps(discovery).encode(),
-    }
+    return {CERTS: jwks, f"{REALM}/.well-known/openid-configuration": json.dumps(discovery).encode()}
 
 
 def main() -> None:
     """Make a key, publish it."""
     cli = parser(__doc__)
-    cli.add_argument("--key-file", type=Path, required=True, help="where to write the private key (PEM)")
+    cli.add_argument("--keys", type=Path, required=True, help="folder to write key.pem and jwks.json to; made here")
     options = cli.parse_args()
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    write_private_key(key, options.key_file)
+    jwks = make_keys(options.keys)
 
     def publish(port: int) -> None:
-        Realm.documents = documents(f"http://127.0.0.1:{port}", key)
+        Realm.documents = documents(f"http://127.0.0.1:{port}", jwks)
 
     serve(Realm, options, publish)
 

@@ -11,7 +11,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from extauthz.bundle.read import read_bundle
 from extauthz.settings import load_settings
+from extauthz.sources import GenerationalTokenCache
 from tests.contracts.kustomize import RENDERERS, Manifest, one
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -207,3 +209,13 @@ def test_every_yaml_in_deploy_parses() -> None:
     assert len(files) > 20
     for file in files:
         assert list(yaml.safe_load_all(file.read_text())), file
+
+
+def test_the_starter_bundle_lets_nothing_in_but_liveness(manifests: list[Manifest]) -> None:
+    """It compiles as it stands in the ConfigMap, and its only allow rule is the one for probes."""
+    files = {name: text.encode() for name, text in one(manifests, "ConfigMap", "extauthz-bundle")["data"].items()}
+    built = read_bundle(files, GenerationalTokenCache(1))
+    assert [] == built.warnings
+    assert ["health"] == [policy.name for policy in built.snapshot.policies.policies]
+    modes = {profile.name: profile.authentication.mode for profile in built.snapshot.profiles.profiles}
+    assert {"health": "none", "default": "required"} == modes

@@ -10,29 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
+from extauthz.telemetry.families import BOUNDS, FAMILIES
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "extauthz.rules.yaml"
 
-# Prometheus' own, and those that Kubernetes discovery and the query language bring.
+# What Prometheus, its discovery of pods and histograms bring.
 FOREIGN_LABELS = {"job", "pod", "le"}
 METRICS = {
-    "extauthz_checks_total": {"outcome", "reason", "profile"},
-    "extauthz_check_duration_seconds_bucket": {"outcome"},
-    "extauthz_check_duration_seconds_count": {"outcome"},
-    "extauthz_tenant_checks_total": {"tenant", "outcome"},
-    "extauthz_policy_matches_total": {"policy", "rule", "effect", "mode"},
-    "extauthz_bundle_info": {"revision", "digest"},
-    "extauthz_bundle_age_seconds": set(),
-    "extauthz_bundle_activations_total": {"result"},
-    "extauthz_jwks_keys": {"issuer"},
-    "extauthz_jwks_age_seconds": {"issuer"},
-    "extauthz_jwks_refreshes_total": {"issuer", "result"},
-    "extauthz_token_verifications_total": {"issuer", "result", "cached"},
-    "extauthz_journal_records_total": {"sink"},
-    "extauthz_journal_sink_lag_records": {"sink"},
-    "extauthz_journal_failures_total": {"sink"},
-    "extauthz_inflight_checks": set(),
-    "extauthz_shed_total": {"cause"},
+    f"{family.name}{suffix}": set(family.labels)
+    for family in FAMILIES
+    for suffix in (("_bucket", "_count", "_sum") if family.type == "histogram" else ("",))
 }
 
 
@@ -54,11 +42,7 @@ def test_every_metric_and_label_exists(expression: str) -> None:
     names = {name for name in found if ":" not in name}
     assert found - names <= recorded
     assert names <= METRICS.keys()
-    labels = (
-        {label for name in names for label in METRICS[name]}
-        | FOREIGN_LABELS
-        | {"outcome", "reason"} & {label for _ in found - names for label in ("outcome", "reason")}
-    )
+    labels = {label for name in names for label in METRICS[name]} | FOREIGN_LABELS
     for block in re.findall(r"\{([^}]*)\}", expression):
         assert set(re.findall(r'(\w+)\s*(?:=|!=|=~|!~)\s*"', block)) <= labels, expression
     for grouping in re.findall(r"by \(([^)]*)\)", expression):
@@ -82,10 +66,9 @@ def test_alerts_say_what_and_how_urgent() -> None:
 
 def test_the_objective_is_a_bound_of_the_histogram() -> None:
     """`le` must name a bucket, or the ratio has no numerator."""
-    bounds = {0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1}
     used = {float(le) for rule in rules() for le in re.findall(r'le="([^"]+)"', rule["expr"])}
     assert used
-    assert used <= bounds
+    assert used <= set(BOUNDS)
 
 
 def test_dashboard_panels_do_not_overlap() -> None:
