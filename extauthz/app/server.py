@@ -7,28 +7,30 @@ Rule 3: what may come later (a usable bundle, keys) does not end the start: the 
 
 import gc
 import logging
-import signal
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from uuid import uuid4
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from extauthz.admin import AdminServer, BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus, Views
+from extauthz.admin import AdminServer, Status, Views
+from extauthz.app import views
+from extauthz.app.readiness import Readiness
+from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
 from extauthz.settings import Settings
 from extauthz.sources import GenerationalTokenCache, JwksSource, Live, Refresh
 from extauthz.sources.bundles import Activation, BundleSource
-from extauthz.telemetry import BundleLabels, Metrics, Resource, Tracing
+from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import StockTransport, TlsError
 from extauthz.wire import LAST_RESORT
 
@@ -38,7 +40,7 @@ log = logging.getLogger("extauthz.app")
 # path lifts the p99 of a Check from 2 to 20 ms; with this to 4.
 _SWITCH_SECONDS = 50e-6
 _CACHED_TOKENS = 20_000  # about 2 KiB each: 40 MB beside the 512 MB that a pod is given
-_FINDINGS_LOGGED, _FINDINGS_SHOWN = 3, 50
+_FINDINGS_LOGGED = 3
 _REFRESH_METRIC = {"changed": "refreshed", "unchanged": "unchanged", "failed": "failed", "withdrawn": "stale"}
 
 
@@ -66,7 +68,7 @@ class Server:
         self._started = time.monotonic()
         self._instance = socket.gethostname()
         self._live = Live()
-        self._readiness = _Readiness(self._live)
+        self._readiness = Readiness(self._live)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
         self._registry = CollectorRegistry()
         self._registry.register(self._metrics)
@@ -74,14 +76,13 @@ class Server:
             self._transport = StockTransport(settings.listen, settings.transport, LAST_RESORT, self._metrics.shed)
         except TlsError as error:
             raise StartError(str(error)) from error
-        self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self.status))
+        self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
         self._bundles = BundleSource(settings.bundle, self._live, _new_cache, self._on_activation)
         self._keys = JwksSource(settings.jwks, self._on_keys, time.monotonic, self._on_refresh)
         self._journal: Journal | None = None
         self._addresses = Addresses("", "")
         self._activated = 0.0
-        self._stop = threading.Event()
-        self._hurry = threading.Event()
+        self._health = threading.Lock()
         self._undo = ExitStack()
 
     def start(self) -> Addresses:
@@ -89,7 +90,7 @@ class Server:
         with ExitStack() as undo:
             try:
                 self._addresses = self._open(undo)
-            except (OSError, JournalError, ssl.SSLError) as error:
+            except (OSError, JournalError) as error:
                 raise StartError(str(error)) from error
             self._undo = undo.pop_all()
         log.info(
@@ -115,7 +116,8 @@ class Server:
         if settings.telemetry.tracing.endpoint:
             observers.append(self._start_tracing(undo).observe)
         undo.callback(self._keys.stop)
-        self._keys.start()
+        with _ca_file("jwks.caFile", settings.jwks.ca_file):
+            self._keys.start()
         undo.callback(self._bundles.stop)
         self._bundles.refresh()  # the first load is done before anybody asks
         self._bundles.start()
@@ -141,7 +143,8 @@ class Server:
 
     def _start_tracing(self, undo: ExitStack) -> Tracing:
         options = self._settings.telemetry.tracing
-        tracing = Tracing(options, Resource(options.service_name, version("extauthz"), self._instance))
+        with _ca_file("telemetry.tracing.caFile", options.ca_file):
+            tracing = Tracing(options, Resource(options.service_name, version("extauthz"), self._instance))
         undo.callback(tracing.stop)
         self._metrics.set_dropped_spans(lambda: tracing.dropped)
         tracing.start()
@@ -150,25 +153,20 @@ class Server:
     # --- running and stopping
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second signal ends the waiting."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        self._stop.wait()
-        self.stop()
+        """Serve until SIGTERM or SIGINT; a second signal cuts the drain short."""
+        with Signals() as signals:
+            name = signals.wait()
+            log.info("stopping", extra={"signal": name})
+            self.stop(lambda seconds: bool(signals.wait(seconds)))
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._stop.is_set():
-            self._hurry.set()
-        self._stop.set()
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-
-    def stop(self) -> None:
-        """End in stages, so that no Check fails for it: Envoy looks elsewhere before the listener closes."""
+    def stop(self, pause: Callable[[float], bool]) -> None:
+        """End in stages, so that no Check fails for it. `pause` waits and says whether to make haste."""
         options = self._settings.transport
-        self._readiness.drain()
-        self._transport.set_serving(serving=False)
-        self._hurry.wait(options.drain_delay_seconds)
-        self._transport.stop(0.0 if self._hurry.is_set() else options.drain_grace_seconds)
+        with self._health:
+            self._readiness.drain()  # Envoy looks elsewhere
+            self._transport.set_serving(serving=False)
+        in_haste = pause(options.drain_delay_seconds)
+        self._transport.stop(0.0 if in_haste else options.drain_grace_seconds)
         self._handler.draining = True  # for calls that outlived the grace: the journal closes now
         self._undo.close()  # sources, tracing, journal, admin: the start, backwards
         log.info("stopped")
@@ -179,9 +177,11 @@ class Server:
         self._metrics.activation(activation.result)
         if activation.result == "activated":
             self._activated = self._clock()
-            self._metrics.set_bundle(_labels(self._live, self._activated))
-            for issuer, count in self._live.status().keys.items():
-                self._metrics.set_keys(issuer, count, None)
+            self._metrics.set_bundle(views.labels(self._live, self._activated))
+            counts = self._live.status().keys
+            for issuer in self._live.issuers:
+                if issuer.jwks_file:
+                    self._metrics.set_keys(issuer.name, counts.get(issuer.name, 0), None)
             self._keys.set_issuers(self._live.issuers)
             self._note("bundle_activated", {"revision": activation.revision, "digest": activation.digest})
             log.info("bundle activated", extra={"revision": activation.revision, "digest": activation.digest})
@@ -210,18 +210,13 @@ class Server:
             self._journal.event(kind, detail)
 
     def _refresh(self) -> None:
-        """Health follows readiness."""
-        self._transport.set_serving(not self._readiness.reasons())
+        """Health follows readiness; one at a time, or the older view could come last."""
+        with self._health:
+            self._transport.set_serving(not self._readiness.reasons())
 
-    # --- what operators see
-
-    def status(self) -> Status:
+    def _status(self) -> Status:
         """The whole, for `/status` and the console."""
-        live, last = self._live.status(), self._bundles.last
         reasons = self._readiness.reasons()
-        journal = self._journal.status() if self._journal else None
-        tls = self._settings.listen.tls
-        fetched = {issuer.issuer: issuer for issuer in self._keys.status()}
         return Status(
             version=version("extauthz"),
             instance=self._instance,
@@ -229,85 +224,24 @@ class Server:
             ready=not reasons,
             not_ready_because=reasons,
             config_digest=self._settings.digest,
-            bundle=BundleStatus(
-                source=self._settings.bundle.directory,
-                revision=live.revision,
-                digest=live.digest,
-                age_seconds=self._clock() - self._activated if live.revision else 0.0,
-                documents=live.documents,
-                last_result=last.result if last else "",
-                last_findings=tuple(str(finding) for finding in last.findings[:_FINDINGS_SHOWN]) if last else (),
-            ),
-            issuers=tuple(
-                IssuerStatus(
-                    issuer=issuer.name,
-                    source="bundle" if issuer.jwks_file else "network",
-                    keys=live.keys.get(issuer.name, 0),
-                    age_seconds=fetched[issuer.name].age_seconds if issuer.name in fetched else None,
-                    error=fetched[issuer.name].error if issuer.name in fetched else "",
-                )
-                for issuer in self._live.issuers
-            ),
-            journal=JournalStatus(
-                directory=self._settings.journal.directory,
-                records=journal.records if journal else 0,
-                position=journal.position if journal else 0,
-                failures=journal.failures if journal else 0,
-            ),
-            transport=TransportStatus(
-                kind="stock",
-                address=self._addresses.grpc,
-                tls="none" if tls is None else "mtls" if tls.client_ca else "tls",
-                serving=not reasons,
-                inflight=self._transport.inflight,
-            ),
+            bundle=views.bundle(self._settings.bundle, self._live, self._bundles.last, self._clock() - self._activated),
+            issuers=views.issuers(self._live, self._keys.status()),
+            journal=views.journal(self._settings.journal, self._journal),
+            transport=views.transport(self._settings.listen.tls, self._transport, self._addresses.grpc, reasons),
             decisions=self._metrics.decisions(),
         )
-
-
-class _Readiness:
-    """Ready is: a bundle in force, and the keys of all its issuers seen once, and not draining.
-
-    Keys that are withdrawn later do not end readiness: then only their tokens are undecided, and every other server
-    would go away at the same moment for the same reason.
-    """
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._seen: frozenset[str] = frozenset()
-        self._draining = False
-
-    def drain(self) -> None:
-        """Not ready any more, for good."""
-        self._draining = True
-
-    def reasons(self) -> tuple[str, ...]:
-        """Why not; empty when ready."""
-        if self._draining:
-            return ("the server is draining",)
-        live = self._live.status()
-        if not live.revision:
-            return ("no bundle is in force",)
-        self._seen |= {name for name, keys in live.keys.items() if keys}
-        missing = [name for name in live.waiting_for_keys if name not in self._seen]
-        return tuple(f"the keys of issuer `{name}` have not been loaded yet" for name in missing)
 
 
 def _new_cache() -> GenerationalTokenCache:
     return GenerationalTokenCache(_CACHED_TOKENS)
 
 
-def _labels(live: Live, activated_at: float) -> BundleLabels:
-    """The names that may become label values."""
-    world = live.current
-    if world is None:
-        return BundleLabels(revision="", digest="", activated_at=activated_at)
-    return BundleLabels(
-        revision=world.revision,
-        digest=world.digest,
-        activated_at=activated_at,
-        profiles=frozenset(profile.name for profile in world.profiles.profiles),
-        tenants=frozenset(world.tenants),
-        rules={policy.name: frozenset(policy.rules) for policy in world.policies.policies},
-        issuers=frozenset(issuer.name for issuer in live.issuers),
-    )
+@contextmanager
+def _ca_file(key: str, name: str) -> Iterator[None]:
+    """Say which key of the configuration names the file that cannot be used."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one: no certificate in the file
+        why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+        message = f"`{key}`: the file `{name}` cannot be used: {why}"
+        raise StartError(message) from error

@@ -1,0 +1,31 @@
+"""When the server may be asked."""
+
+from extauthz.sources import Live
+
+
+class Readiness:
+    """Ready is: a bundle in force, and the keys of all its issuers seen once, and not draining.
+
+    Keys that are withdrawn later do not end readiness: then only their tokens are undecided, and every other server
+    would go away at the same moment for the same reason.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._seen: frozenset[str] = frozenset()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Not ready any more, for good."""
+        self._draining = True
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why not; empty when ready."""
+        if self._draining:
+            return ("the server is draining",)
+        live = self._live.status()
+        if not live.revision:
+            return ("no bundle is in force",)
+        self._seen |= {name for name, keys in live.keys.items() if keys}
+        missing = [name for name in live.waiting_for_keys if name not in self._seen]
+        return tuple(f"the keys of issuer `{name}` have not been loaded yet" for name in missing)

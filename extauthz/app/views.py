@@ -1,0 +1,80 @@
+"""What rooms know, in the words of the admin pages and of metric labels."""
+
+from collections.abc import Iterable
+
+from extauthz.admin import BundleStatus, IssuerStatus, JournalStatus, TransportStatus
+from extauthz.journal import Journal, JournalOptions
+from extauthz.sources import JwksStatus, Live
+from extauthz.sources.bundles import Activation, BundleOptions
+from extauthz.telemetry import BundleLabels
+from extauthz.transport import TlsOptions, Transport
+
+_FINDINGS_SHOWN = 50
+
+
+def bundle(options: BundleOptions, live: Live, last: Activation | None, age: float) -> BundleStatus:
+    """The revision in force and the last attempt to replace it."""
+    now = live.status()
+    return BundleStatus(
+        source=options.directory,
+        revision=now.revision,
+        digest=now.digest,
+        age_seconds=age if now.revision else 0.0,
+        documents=now.documents,
+        last_result=last.result if last else "",
+        last_findings=tuple(str(finding) for finding in last.findings[:_FINDINGS_SHOWN]) if last else (),
+    )
+
+
+def issuers(live: Live, fetched: Iterable[JwksStatus]) -> tuple[IssuerStatus, ...]:
+    """Every issuer of the bundle in force."""
+    by_name = {status.issuer: status for status in fetched}
+    counts = live.status().keys
+    found = []
+    for issuer in live.issuers:
+        source = by_name.get(issuer.name)
+        found.append(
+            IssuerStatus(
+                issuer=issuer.name,
+                source="bundle" if issuer.jwks_file else "network",
+                keys=counts.get(issuer.name, 0),
+                age_seconds=source.age_seconds if source else None,
+                error=source.error if source else "",
+            )
+        )
+    return tuple(found)
+
+
+def journal(options: JournalOptions, running: Journal | None) -> JournalStatus:
+    """How far the evidence reaches."""
+    if running is None:
+        return JournalStatus(directory=options.directory)
+    now = running.status()
+    return JournalStatus(directory=options.directory, records=now.records, position=now.position, failures=now.failures)
+
+
+def transport(tls: TlsOptions | None, running: Transport, address: str, reasons: tuple[str, ...]) -> TransportStatus:
+    """The listener."""
+    return TransportStatus(
+        kind="stock",
+        address=address,
+        tls="none" if tls is None else "mtls" if tls.client_ca else "tls",
+        serving=not reasons,
+        inflight=running.inflight,
+    )
+
+
+def labels(live: Live, activated_at: float) -> BundleLabels:
+    """The names that may become label values."""
+    world = live.current
+    if world is None:
+        return BundleLabels(revision="", digest="", activated_at=activated_at)
+    return BundleLabels(
+        revision=world.revision,
+        digest=world.digest,
+        activated_at=activated_at,
+        profiles=frozenset(profile.name for profile in world.profiles.profiles),
+        tenants=frozenset(world.tenants),
+        rules={policy.name: frozenset(policy.rules) for policy in world.policies.policies},
+        issuers=frozenset(issuer.name for issuer in live.issuers),
+    )
