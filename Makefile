@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo demo-check test lint types contracts docs generate lock clean
+.PHONY: load demo demo-check test lint types contracts docs generate lock clean
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -23,6 +23,12 @@ demo-check: $(STAMP) ## the same, then exits with 0 or 1
 
 test: $(STAMP) ## the whole suite
 	$(BIN)/pytest -n 2 --dist worksteal
+
+RATE ?= 200
+SECONDS ?= 30
+LOAD_USER ?= GatewayUser
+load: $(STAMP) ## locust on the demo's stack at a constant arrival rate; fails above the SLO
+	$(BIN)/python loadtest/run.py --rate $(RATE) --seconds $(SECONDS) --user $(LOAD_USER)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 Run by `make load` (which starts everything) or by hand against a running stack:
 
     locust -f loadtest/locustfile.py --headless -u 1 -t 60s --rate 1000 --slo-p99-ms 10 \
-        --issuer http://127.0.0.1:9180/realms/banking-system --signing-key key.pem \
+        --issuer http://127.0.0.1:9180/realms/banking-system --keys .demo/keys \
         --envoy http://127.0.0.1:10000 --grpc 127.0.0.1:9000 --html report.html GatewayUser
 
 Latency counts from the moment a request was due, not from when it could be sent: a server that stalls is charged
@@ -19,12 +19,15 @@ from typing import Any
 import gevent
 import grpc
 import grpc.experimental.gevent
-from extauthz.wire.twin import build_check, read_answer
 from gevent.lock import BoundedSemaphore
 from geventhttpclient import HTTPClient
 from locust import User, events, task
 from locust.env import Environment
 from mix import HOST, Mix, Sample
+
+from extauthz.cli.demo_stack import REALM, Issuer
+from extauthz.cli.demo_tokens import Minter
+from extauthz.wire.twin import Check, build_check, read_answer
 
 grpc.experimental.gevent.init_gevent()
 
@@ -43,7 +46,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--warm-up", type=float, default=3.0, help="seconds at the start that do not count")
     group.add_argument("--issuer", default="", help="issuer of the tokens")
-    group.add_argument("--signing-key", default="", help="the issuer's private key, PEM")
+    group.add_argument("--keys", default="", help="folder with the issuer's key.pem and jwks.json")
     group.add_argument("--envoy", default="", help="base URL of Envoy, for GatewayUser")
     group.add_argument("--grpc", default="", help="host:port of extauthz, for CheckUser")
     group.add_argument("--result", default="", help="write the verdict to this file as JSON")
@@ -86,7 +89,7 @@ class ArrivalUser(User):  # type: ignore[misc]
 
     def on_start(self) -> None:
         options = self.environment.parsed_options
-        self.mix = Mix(Path(options.signing_key), options.issuer)
+        self.mix = Mix(Minter(Issuer(options.issuer.removesuffix(REALM), Path(options.keys))))
         self.interval = self.environment.runner.target_user_count / options.rate
         self.warm_up = options.warm_up
         self.slots = BoundedSemaphore(MAX_IN_FLIGHT)
@@ -157,9 +160,9 @@ class CheckUser(ArrivalUser):
 
     def send(self, sample: Sample) -> int:
         """As the sidecar would ask about this request."""
-        raw = build_check(method=sample.method, path=sample.path, host=HOST, headers=sample.headers)
-        answer = read_answer(self.check(raw, timeout=DEADLINE_SECONDS))
-        return 200 if answer.allowed else int(answer.http_status)
+        headers = tuple(sample.headers.items())
+        raw = build_check(Check(method=sample.method, path=sample.path, host=HOST, headers=headers))
+        return read_answer(self.check(raw, timeout=DEADLINE_SECONDS)).http_status
 
 
 @events.quitting.add_listener
