@@ -13,7 +13,7 @@ def test_the_clerk_reaches_what_is_not_admin_and_not_admin_itself(bank):
     assert bank.ask("/admin/users", token=bank.token(roles=["clerk", "admin"])).allowed
 
 
-@pytest.mark.parametrize("path", ["//admin", "/x//admin", "/admin//users", "//", "/a//"])
+@pytest.mark.parametrize("path", ["/x//admin", "/admin//users", "/a//"])
 def test_t01_an_empty_segment_is_refused_because_others_merge_slashes(bank, path):
     answer = bank.ask(path, token=bank.token())
     assert (False, 400, "path_ambiguous", "T-01") == (

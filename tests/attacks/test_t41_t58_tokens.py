@@ -233,7 +233,7 @@ def test_t57_a_token_of_one_tenant_on_another_tenants_resources(bank):
     assert "tenant_mismatch" == bank.ask("/tenants/globex/accounts", token=token).reason
     assert "tenant_mismatch" == bank.ask("/accounts", token=token, headers={"x-tenant-id": "globex"}).reason
     assert "tenant_conflict" == bank.ask("/tenants/acme/x", token=token, headers={"x-tenant-id": "globex"}).reason
-    for tenant in ("nobody", "ACME", "", ["acme"], ["acme", "globex"], 5, None):
+    for tenant in ("nobody", "ACME", "", [], ["acme", "globex"], ["globex"], 5, None):
         assert not bank.ask("/tenants/acme/accounts", token=bank.token(tenant_id=tenant)).allowed
 
 
