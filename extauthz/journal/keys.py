@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from extauthz.journal.errors import JournalError
-from extauthz.journal.pseudonym import PeriodKey, parse_key
+from extauthz.journal.pseudonym import RAW_KEY_PERIOD, PeriodKey, parse_key
 
 PUBLIC_KEY_FILE = "signing.pub"
 
@@ -56,7 +56,7 @@ def load_pseudonym_key(path: str, directory: Path) -> PeriodKey:
     """The key of `path`, or the one kept in the directory, made if there is none."""
     file = Path(path) if path else directory / "pseudonym.key"
     if not path and not file.exists():
-        _create(file, secrets.token_bytes(32))
+        _create(file, f"{RAW_KEY_PERIOD} {secrets.token_hex(32)}\n".encode())
     key = parse_key(_read(file, "pseudonym key"))
     if isinstance(key, str):
         msg = f"pseudonym key `{file}`: {key}"

@@ -34,8 +34,8 @@ def parse_key(content: bytes) -> PeriodKey | str:
     """Read a key file: `2026-11 <64 hex digits>`, or any 32 bytes or more; or say what is wrong."""
     if match := _LABELLED.fullmatch(content):
         return PeriodKey(match[1].decode(), bytes.fromhex(match[2].decode()))
-    if len(content.strip()) < MIN_KEY_BYTES:
-        return f"a pseudonym key has at least {MIN_KEY_BYTES} bytes, found {len(content.strip())}"
+    if len(content) < MIN_KEY_BYTES:
+        return f"a pseudonym key has at least {MIN_KEY_BYTES} bytes, found {len(content)}"
     return PeriodKey(RAW_KEY_PERIOD, digest(content, b"extauthz pseudonym key v1", "sha256"))
 
 

@@ -12,7 +12,7 @@ from msgspec import DecodeError, Struct, ValidationError, structs
 from msgspec.json import Decoder, Encoder
 
 from extauthz.journal.pseudonym import Pseudonyms
-from extauthz.model.decision import Allow
+from extauthz.model.decision import Allow, ShadowMatch
 from extauthz.model.record import DecisionRecord
 
 LifecycleKind = Literal[
@@ -68,7 +68,7 @@ class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     source_principal: str = ""
     client_address: str = ""
     cross_tenant: str = ""
-    shadow: tuple[Any, ...] = ()
+    shadow: tuple[ShadowMatch, ...] = ()
     condition_errors: tuple[str, ...] = ()
     duration_us: int = 0
     request_id: str = ""
@@ -206,4 +206,6 @@ def _scrubbed(fields: dict[str, Any]) -> dict[str, Any]:
 def _scrub(value: Any) -> Any:  # noqa: ANN401 - strings are mended, tuples walked, the rest returned
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, ShadowMatch):
+        return structs.replace(value, **_scrubbed(structs.asdict(value)))
     return tuple(_scrub(item) for item in value) if isinstance(value, tuple) else value

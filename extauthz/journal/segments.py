@@ -103,8 +103,9 @@ class SegmentFile:
         """Append all of `data` or nothing. Raises OSError; a partial write is taken back, at the latest next time."""
         self.take_back()
         try:
-            if os.write(self.descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - mended like any other
+            sent = os.write(self.descriptor, data)
+            while sent < len(data):  # a short write; going on tells why, e.g. that the disk is full
+                sent += os.write(self.descriptor, data[sent:])
         except OSError:
             self._torn = True
             with suppress(OSError):

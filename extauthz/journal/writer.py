@@ -107,6 +107,8 @@ class ChainWriter:
         """Sign what the journal holds. Raises JournalError."""
         with self._lock:
             self._make_ready()
+            if self._owed():
+                self._append_all(())
             now = self.now()
             first, last = self._since or (now, now)
             signed = self._signer.sign(
@@ -154,18 +156,21 @@ class ChainWriter:
     # --- from here on the lock is held
 
     def _append_all(self, entries: Sequence[Entry]) -> None:
+        """Write these, behind what has to be said about an outage; all with one write, or nothing."""
         self._make_ready()
-        self._chain(entries)
+        owed = self._owed()
+        self._chain([*owed, *entries] if owed else entries)
+        if owed:
+            self._refused = self._unrecorded = 0
+            self._waiting.clear()
 
     def _make_ready(self) -> None:
-        """A segment that takes records, with what has to be said about an outage already in it."""
+        """A segment that takes records."""
         if self._closed:
             msg = "the journal is closed"
             raise JournalError(msg)
         if self._distrusted or self._file.size >= self._options.segment_bytes:
             self._begin_segment()
-        if self._refused or self._unrecorded or self._waiting:
-            self._tell_of_outage()
 
     def _chain(self, entries: Sequence[Entry]) -> None:
         seq, head, lines = self._seq, self._head, []
@@ -196,15 +201,15 @@ class ChainWriter:
             self.error = ""
         self.bytes += len(data)
 
-    def _tell_of_outage(self) -> None:
-        """Before the first record after an outage: what is missing, and what waited."""
+    def _owed(self) -> list[Entry]:
+        """What comes before the first record after an outage: events that waited, and how much is missing."""
+        if not (self._refused or self._unrecorded or self._waiting):
+            return []
         entries = list(self._waiting)
         if self._refused or self._unrecorded:
             detail = {"refused": str(self._refused), "unrecorded": str(self._unrecorded)}
             entries.append((self.now(), lifecycle_event("journal_restored", detail)))
-        self._chain(entries)
-        self._refused = self._unrecorded = 0
-        self._waiting.clear()
+        return entries
 
     def _begin_segment(self) -> None:
         """Go on in the next file. The old one is complete on the disk before the new one has a record."""

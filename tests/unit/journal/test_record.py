@@ -1,0 +1,154 @@
+"""What a record says, what it never says, and that anyone can check its hash and read it by the schema."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToDict, Parse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from extauthz.generated.extauthz.v1.journal_pb2 import Record
+from extauthz.journal.chain import GENESIS, seal
+from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
+from extauthz.journal.record import LifecycleEvent, TimeText, decision_event, lifecycle_event
+from extauthz.model.decision import Allow, Deny, Evidence, ShadowMatch, Undecided
+from extauthz.model.reasons import Reason
+from extauthz.model.request import Facts, Peer
+from extauthz.model.subject import Subject
+from tests.fakes import a_record
+
+ROOT = Path(__file__).parents[3]
+NAMES = Pseudonyms(PeriodKey("2024-01", b"k" * 32), b"u" * 32)
+
+words = st.text(max_size=40)  # includes control characters, half surrogates and text that runs backwards
+any_text = st.one_of(words, st.text(alphabet=st.characters(categories=["Cs", "Cc", "Cf", "L"]), max_size=20))
+subjects = st.builds(
+    Subject,
+    issuer=any_text,
+    id=any_text,
+    client=any_text,
+    tenant=any_text,
+    roles=st.lists(any_text, max_size=3).map(tuple),
+    token_id=any_text,
+    key_id=any_text,
+)
+evidences = st.builds(
+    Evidence,
+    subject=subjects,
+    profile=any_text,
+    tenant=any_text,
+    policy=any_text,
+    rule=any_text,
+    route=any_text,
+    cross_tenant=any_text,
+    shadow=st.lists(st.builds(ShadowMatch, any_text, any_text, st.sampled_from(["allow", "deny"])), max_size=2).map(
+        tuple
+    ),
+    condition_errors=st.lists(any_text, max_size=2).map(tuple),
+)
+refusals = st.sampled_from([reason for reason in Reason if reason.outcome == "deny"])
+decisions = st.one_of(
+    st.builds(Allow, evidence=evidences),
+    st.builds(Deny, reason=refusals, check=any_text, detail=any_text, evidence=evidences),
+    st.builds(Undecided, reason=st.just(Reason.KEYS_UNAVAILABLE), detail=any_text, evidence=evidences),
+)
+facts = st.builds(
+    Facts,
+    request_id=any_text,
+    method=any_text,
+    host=any_text,
+    source=st.builds(Peer, address=any_text, principal=any_text),
+    client_address=any_text,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(decision=decisions, facts=facts, time=st.floats(0, 4e9), duration=st.floats(0, 100))
+def test_every_decision_is_one_line_that_the_schema_reads_without_an_unknown_field(
+    decision: Allow | Deny | Undecided, facts: Facts, time: float, duration: float
+) -> None:
+    text = TimeText()(time)
+    event = decision_event(a_record(decision=decision, facts=facts, time=time, duration=duration), NAMES, text)
+    line, _ = seal(7, text.encode(), event, GENESIS)
+    assert line.count(b"\n") == 1
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f]", line)
+    message = Parse(line, Record())  # refuses unknown fields
+    again = MessageToDict(message, preserving_proto_field_name=True)
+    assert _plain(json.loads(line)) == _plain(again)
+    assert Parse(json.dumps(again), Record()) == message
+
+
+def _plain(value: object) -> object:
+    """JSON as protobuf writes it: 64-bit numbers as text, times without trailing zeros, no empty text."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if item != ""}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", value):
+        return re.sub(r"\.?0*Z$", "Z", value) if "." in value else value
+    return value
+
+
+def test_the_hash_is_that_of_the_line_without_its_last_member() -> None:
+    """A verifier in any language needs SHA-256 and a cut at a fixed place, no JSON encoder."""
+    line, digest = seal(3, b"2026-11-23T11:00:00.000000Z", b'{"lifecycle":{}}', b"f" * 64)
+    hashed, found = re.fullmatch(rb'(.*),"hash":"([0-9a-f]{64})"\}\n', line).groups()
+    assert digest == found == hashlib.sha256(hashed + b"}").hexdigest().encode()
+
+
+def test_a_record_never_holds_the_subject_the_addresses_or_the_token() -> None:
+    event = decision_event(a_record(), NAMES, "2026-11-23T11:00:00.000000Z")
+    for secret in (b"6f0c2f5e-1b7a", b"203.0.113.9", b"10.0.0.7"):
+        assert secret not in event
+    read = json.loads(event)["decision"]
+    assert "/api/{id}" == read["route"]
+    assert {"path", "query", "headers", "body", "authorization", "cookie"}.isdisjoint(read)
+
+
+def test_a_refusal_carries_its_check_and_detail() -> None:
+    deny = Deny(Reason.TOKEN_EXPIRED, check="JWT-09", detail="expired 12 s ago", evidence=Evidence(profile="p"))
+    read = json.loads(decision_event(a_record(decision=deny, status=401), NAMES, "2026-11-23T11:00:00.000000Z"))
+    decision = read["decision"]
+    assert ("deny", "token_expired", "JWT-09", 401) == (
+        decision["outcome"],
+        decision["reason"],
+        decision["check"],
+        decision["status"],
+    )
+    assert "subject" not in decision
+
+
+def test_texts_that_clients_choose_are_cut() -> None:
+    """T-68: a record stays small whatever a client sends."""
+    long = Facts(method="M" * 100_000, host="h" * 100_000, request_id="r" * 100_000)
+    assert len(decision_event(a_record(facts=long), NAMES, "2026-11-23T11:00:00.000000Z")) < 4096
+
+
+def test_an_event_of_the_servers_life_survives_odd_text() -> None:
+    read = json.loads(lifecycle_event("bundle_rejected", {"error": "\ud800 " + "x" * 2000}))["lifecycle"]
+    assert LifecycleEvent("bundle_rejected", {"error": ("? " + "x" * 2000)[:512]}) == LifecycleEvent(**read)
+
+
+def test_generated_code_is_what_the_schema_compiles_to(tmp_path: Path) -> None:
+    """`make generate` after every change of protos/."""
+    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos").rglob("*.proto"))
+    command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=protos", f"--python_out={tmp_path}", *protos]
+    subprocess.run(command, check=True, cwd=ROOT)
+    for made in tmp_path.rglob("*_pb2.py"):
+        committed = ROOT / "extauthz" / "generated" / made.relative_to(tmp_path)
+        assert made.read_text() == committed.read_text(), f"{committed.name} is old: run `make generate`"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "1970-01-01T00:00:00.000000Z"), (1_795_000_000.25, "2026-11-18T11:06:40.250000Z")],
+)
+def test_times_are_utc_with_microseconds(seconds: float, text: str) -> None:
+    assert text == TimeText()(seconds)
