@@ -9,7 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -161,7 +162,7 @@ def _override(
     errors: list[str],
 ) -> Iterator[_Override]:
     """Text fields take the text as it is, others read it as YAML, so that lists and mappings can be given."""
-    if hint is str or str in get_args(hint):
+    if _is_text(hint):
         yield _Override(origin, location, text)
         return
     try:
@@ -196,6 +197,12 @@ def _fields(hint: Hint) -> dict[str, Any]:
         if isinstance(kind, type) and issubclass(kind, Struct):
             return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     return {}
+
+
+def _is_text(hint: Hint) -> bool:
+    if get_origin(hint) in {Annotated, Union, UnionType}:
+        return any(_is_text(part) for part in get_args(hint))
+    return hint is str
 
 
 def _squash(name: str) -> str:
