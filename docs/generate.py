@@ -31,8 +31,8 @@ def reasons() -> str:
     )
 
 
-def struct_page(title: str, intro: str, roots: list[tuple[str, type]], prefix: str = "") -> str:
-    """One table for every struct that is reachable from `roots`."""
+def struct_page(title: str, intro: str, roots: list[tuple[str, type]]) -> str:
+    """One table for every struct that is reachable from `roots`, under the path where it is used first."""
     parts = [f"# {title}\n\n{intro}\n"]
     seen: set[type] = set()
     queue = list(roots)
@@ -50,12 +50,9 @@ def struct_page(title: str, intro: str, roots: list[tuple[str, type]], prefix: s
             parts.append(
                 f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {comments.get(field.name, '')} |"
             )
-            queue += [(f"{prefix}{_title(nested)}", nested) for nested in _structs(hint)]
+            path = f"{name}.{field.encode_name}" if name != roots[0][0] or len(roots) > 1 else field.encode_name
+            queue += [(path, nested) for nested in _structs(hint)]
     return "\n".join(parts) + "\n"
-
-
-def _title(struct: type) -> str:
-    return re.sub(r"(Options|Spec)$", "", struct.__name__)
 
 
 def _field_comments(struct: type) -> dict[str, str]:
@@ -104,7 +101,7 @@ def _type(hint: Any) -> str:
         return f"list of {_type(args[0])}"
     if origin is dict or (origin and "Mapping" in str(origin)):
         return f"map of {_type(args[1])}"
-    return getattr(hint, "__name__", str(hint)) if not _is_struct(hint) else _title(hint)
+    return "mapping" if _is_struct(hint) else getattr(hint, "__name__", str(hint))
 
 
 def _is_struct(hint: Any) -> bool:
