@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from extauthz.cli.demo_envoy import Envoy, render_config
+from extauthz.cli.demo_envoy import Envoy, envoy_binary, render_config
 from extauthz.cli.demo_processes import Child, StartError, read_port
 
 CHECKOUT = Path(__file__).parents[2]
@@ -66,6 +66,7 @@ def require_checkout() -> Path:
 def start_all(work: Path, stack: ExitStack, say: Callable[[str], None]) -> Stack:
     """The whole demo below `work`. Raises StartError with the end of a log when a part does not come up."""
     root = require_checkout()
+    envoy_binary()  # if there is none, say so before anything is started
     say("starting the upstream that echoes what reached it")
     upstream_port = start_upstream(work, stack)
     say("starting the issuer and making its key")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from extauthz.cli.demo_envoy import Envoy
-from extauthz.cli.demo_stack import start_upstream
+from extauthz.cli.demo_stack import CHECKOUT, Issuer, Server, copy_bundle, start_issuer, start_server, start_upstream
+from extauthz.cli.demo_tokens import Minter
 from tests.envoy.certificates import MeshAuthority
 from tests.envoy.gateway import Gateway, Launch
 from tests.envoy.scripted_authz import ScriptedAuthz, allow
@@ -28,6 +29,35 @@ def upstream_port(envoy_work: Path) -> Iterator[int]:
     """A server that answers with what reached it."""
     with ExitStack() as stack:
         yield start_upstream(envoy_work, stack)
+
+
+@pytest.fixture(scope="session")
+def issuer(envoy_work: Path) -> Iterator[Issuer]:
+    """The realm banking-system."""
+    with ExitStack() as stack:
+        yield start_issuer(envoy_work, stack)
+
+
+@pytest.fixture(scope="session")
+def minter(issuer: Issuer) -> Minter:
+    """Mints its tokens, and forgeries of them."""
+    return Minter(issuer)
+
+
+@pytest.fixture(scope="session")
+def bank(envoy_work: Path, issuer: Issuer) -> Iterator[Server]:
+    """extauthz with examples/banking, ready. Tests that end it or change its bundle start one of their own."""
+    with ExitStack() as stack:
+        bundle = copy_bundle(CHECKOUT / "examples" / "banking", envoy_work / "bundle", issuer)
+        yield start_server(envoy_work, stack, bundle)
+
+
+@pytest.fixture
+def own_bank(tmp_path: Path, issuer: Issuer) -> Iterator[Server]:
+    """An extauthz that a test may kill, starve or reload; its bundle is in `tmp_path / "bundle"`."""
+    with ExitStack() as stack:
+        bundle = copy_bundle(CHECKOUT / "examples" / "banking", tmp_path / "bundle", issuer)
+        yield start_server(tmp_path, stack, bundle)
 
 
 @pytest.fixture(scope="module")
