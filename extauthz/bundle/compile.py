@@ -91,7 +91,7 @@ def _same_issuer(documents: list[Document], issuers: Mapping[str, Issuer]) -> li
 
 def _compile_tenants(documents: Documents, findings: list[Finding]) -> tuple[TenantRegistry, TenancySpec | None]:
     document = documents.one("Tenancy")
-    if document is None:
+    if document is None or document.spec.tenants.removeprefix("data.") in documents.broken_data:
         return compile_registry(None, documents.data, []), None
     problems: list[Problem] = []
     issuers = frozenset(documents.names["Issuer"])

@@ -56,7 +56,7 @@ def _malformed(text: str, file: str, problem: str) -> Finding:
     offset = _OFFSET.search(problem)
     # msgspec counts bytes.
     line = text.encode()[: int(offset[1])].count(b"\n") + 1 if offset else 0
-    words = _OFFSET.sub("", problem).removeprefix("JSON is malformed: ")
+    words = _OFFSET.sub("", problem).removeprefix("JSON is malformed: ").partition(" - at `")[0]
     return Finding(file=file, line=line, message=f"not valid JSON: {words[:1].lower()}{words[1:]}")
 
 

@@ -44,6 +44,7 @@ class Documents(Struct, frozen=True):
     by_kind: dict[str, list[Document]]
     names: dict[str, set[str]]  # by kind: also of documents that are broken, so that others may refer to them
     data: dict[str, Any]  # by file name without extension
+    broken_data: set[str]  # names of data files that could not be read
     findings: list[Finding]
 
     def one(self, kind: str) -> Document | None:
@@ -54,7 +55,7 @@ class Documents(Struct, frozen=True):
 
 def read_documents(files: Mapping[str, bytes]) -> Documents:
     """Parse and bind every file, by path below the bundle's directory; all findings are in the result."""
-    documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, [])
+    documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, set(), [])
     seen: dict[tuple[str, str], Tree] = {}
     for path in sorted(files):
         try:
@@ -79,7 +80,9 @@ def _add_data(documents: Documents, path: str, text: bytes) -> None:
         message = f"`data.{stem}` is already read from another file: remove one"
     elif extension in {*_YAML, ".json"}:
         documents.data[stem] = None  # a broken file still has a name that others may refer to
+        documents.broken_data.add(stem)
         documents.data[stem] = read_data(text, path)
+        documents.broken_data.remove(stem)
     if message:
         documents.findings.append(Finding(file=path, message=message))
 
@@ -118,6 +121,8 @@ def _read_envelope(documents: Documents, tree: Tree) -> Envelope | None:
     if bound.kind not in KINDS:
         message = f"unknown kind `{shorten(bound.kind)}`{suggestion(bound.kind, list(KINDS))}"
         findings.append(tree.error(("kind",), message))
+        for names in documents.names.values():
+            names.add(bound.metadata.name)  # whatever was meant, it is not missing
         return None
     name = bound.metadata.name
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):

@@ -245,7 +245,8 @@ class _Reader:
     def _syntax_error(self, error: YAMLError) -> Finding:
         line, problem = 0, "the text cannot be read"
         if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-            line, problem = error.problem_mark.line + 1, str(error.problem)
+            last = len(self._text.splitlines())  # the end of the text is on its last line, not behind it
+            line, problem = min(error.problem_mark.line + 1, last or 1), str(error.problem)
         elif isinstance(error, ReaderError):
             # libyaml counts bytes.
             line = self._text.encode()[: error.position].count(b"\n") + 1

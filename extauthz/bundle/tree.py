@@ -7,6 +7,7 @@ the author learns of all mistakes in one run. The structs themselves must forbid
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -23,7 +24,14 @@ T = TypeVar("T", bound=Struct)
 Fault = tuple[Location, str]
 Hint = Any  # what stands in an annotation: a class, a union, a generic alias
 
-_SCALARS = {bool: "`true` or `false`", int: "a whole number", float: "a number", str: "text", type(None): "nothing"}
+_SCALARS = {
+    bool: "`true` or `false`",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    datetime: "a time such as `2026-01-31T12:00:00Z`",
+    type(None): "nothing",
+}
 _BOUNDS = {
     "ge": "at least {}",
     "gt": "more than {}",
@@ -129,7 +137,7 @@ def _explain(value: object, hint: Hint, metas: tuple[Meta, ...], problem: str) -
     choices = _choices(hint)
     if choices and isinstance(value, str):
         return f"unknown value `{shorten(value)}`{suggestion(value, choices)}"
-    if problem.startswith("Expected `") and "`, got `" in problem:
+    if (problem.startswith("Expected `") and "`, got `" in problem) or problem.startswith("Invalid RFC3339"):
         quote = ": quote it to make it text" if _wanted(hint) == "text" and isinstance(value, int | float) else ""
         return f"expected {_wanted(hint)}, found {_found(value)}{quote}"
     bounds = [
