@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from extauthz.guards import (
     FapiHeaders,
@@ -16,7 +17,7 @@ from extauthz.guards import (
 from extauthz.guards.ecosystems import ECOSYSTEMS
 from extauthz.model.problems import Problem
 from extauthz.model.reasons import Reason
-from tests.fakes import a_request
+from tests.fakes import FakeHeaders, a_request
 
 NOW = 1_760_000_000
 ID = ("x-fapi-interaction-id", "93bac548-d2de-4546-b106-880a5018460d")
@@ -121,6 +122,20 @@ def test_t_26_a_header_sent_twice_is_refused_in_both_header_modes(ecosystem: str
         ignored = ECOSYSTEMS[ecosystem].get(name, HeaderRuleSpec()).invalid == "ignore"
         assert (refusal is None) == ignored
         assert refusal is None or (refusal.reason, refusal.header) == (Reason.FAPI_HEADER_INVALID, name)
+
+
+class FirstOnly(FakeHeaders):
+    """Shows the first of several lines, as careless parsers do."""
+
+    def get(self, name: str) -> str | None:
+        return next((value for key, value in self._lines if key == name), None)
+
+
+def test_t_26_a_repeated_header_is_refused_even_if_only_one_of_its_lines_is_shown() -> None:
+    bank = COMPLETE["uk-obie-3.1.1"]
+    for header in bank:
+        request = replace(a_request(), headers=FirstOnly([*bank, header]))
+        assert fapi("uk-obie-3.1.1").check_headers(request, NOW).header == header[0]
 
 
 def test_cdr_asks_for_the_client_headers_only_when_a_customer_is_present() -> None:

@@ -73,6 +73,7 @@ VALID = {
         "Di, 11 Sep 2012 19:43:31 GMT",
         "Tue, 11 Sep 2012 24:00:00 GMT",
         "Tue, 11 Sep 2012 19:60:31 GMT",
+        "Tue, 11 Sep 2012 19:43:61 GMT",
         "Thu, 29 Feb 1900 00:00:00 GMT",
         "Wed, 31 Apr 2013 00:00:00 GMT",
         "Mon, 00 Sep 2012 00:00:00 GMT",
@@ -84,6 +85,11 @@ VALID = {
 def test_only_imf_fixdate_in_english_is_a_date(value: str) -> None:
     """The lenient parser of the standard library takes most of these."""
     assert not fits("http-date", value)
+
+
+@pytest.mark.parametrize("value", ["Tue, 29 Feb 2000 00:00:00 GMT", "Sat, 31 Dec 2016 23:59:60 GMT"])
+def test_leap_days_of_centuries_and_leap_seconds_are_dates(value: str) -> None:
+    assert fits("http-date", value)
 
 
 def test_the_strict_date_is_not_in_the_future_the_lenient_one_may_be() -> None:

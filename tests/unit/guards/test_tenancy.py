@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from extauthz.guards import (
     CrossTenantSpec,
@@ -21,7 +22,7 @@ from extauthz.guards.tenancy import spellings
 from extauthz.model.problems import Problem
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import ANONYMOUS, Subject
-from tests.fakes import a_request
+from tests.fakes import FakeHeaders, a_request
 
 TENANTS = {"acme": {}, "globex": {}, "initech": {}}
 PATH = TenantSourceSpec(path="/open-banking/{tenant}/**")
@@ -139,6 +140,28 @@ def test_t_57_sources_that_disagree_are_refused(path: str, host: str, header: li
 def test_t_57_only_registered_tenants_exist(path: str, host: str, header: list[str]) -> None:
     assert Reason.TENANT_UNKNOWN is ask(subject("acme"), path, host, *header)
     assert Reason.TENANT_UNKNOWN is ask(subject("nobody", "platform-support"), path, host, *header)
+
+
+@pytest.mark.parametrize("tenant", ["ACME", "acme ", " acme", "acm\u0435"])
+def test_t_57_a_token_that_names_the_tenant_in_another_spelling_names_another(tenant: str) -> None:
+    assert Reason.TENANT_MISMATCH is ask(subject(tenant), "/open-banking/acme/x")
+    assert Reason.TENANT_UNKNOWN is ask(subject(tenant))
+
+
+class FirstOnly(FakeHeaders):
+    """Shows the first of several lines, as careless parsers do."""
+
+    def get(self, name: str) -> str | None:
+        found = super().get(name)
+        return found and found.partition(",")[0]
+
+
+def test_t_26_a_repeated_header_is_refused_even_if_only_one_of_its_lines_is_shown() -> None:
+    twice = FirstOnly([("x-tenant-id", "acme"), ("x-tenant-id", "globex")])
+    assert Reason.TENANT_CONFLICT is reason(ALL.resolve(replace(a_request(), headers=twice), subject("acme")))
+    tickets = FirstOnly([TICKET, TICKET, ("x-tenant-id", "globex")])
+    support = subject("acme", "platform-support")
+    assert Reason.TENANT_MISMATCH is reason(ALL.resolve(replace(a_request(), headers=tickets), support))
 
 
 @pytest.mark.parametrize("path", ["/Open-Banking/globex/x", "/OPEN-BANKING/acme/x", "/a/OF/globex"])
