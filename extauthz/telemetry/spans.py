@@ -22,7 +22,6 @@ _NAME = "extauthz.check"
 # Methods that semantic conventions know; any other is `_OTHER`, which also bounds what a client can write here.
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _TRACE_ID, _PARENT_ID, _SAMPLED_FLAG = slice(3, 35), slice(36, 52), 1
-_NANO = 1_000_000_000
 
 Value = str | int
 
@@ -53,7 +52,7 @@ def encode(records: Sequence[DecisionRecord], resource: Resource, random_bytes: 
 def span(record: DecisionRecord, random_bytes: Callable[[int], bytes]) -> Span:
     """The span of a Check: a child of Envoy's ext_authz span, or a root."""
     parent = record.traceparent
-    start = int(record.time * _NANO)
+    start = _nanoseconds(record.time)
     outcome = record.decision.reason.outcome
     failed = outcome == "undecided"
     return Span(
@@ -63,7 +62,7 @@ def span(record: DecisionRecord, random_bytes: Callable[[int], bytes]) -> Span:
         name=_NAME,
         kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=start,
-        end_time_unix_nano=start + int(record.duration * _NANO),
+        end_time_unix_nano=start + _nanoseconds(record.duration),
         attributes=_attributes(attributes(record)),
         # A denial is an answer, not an error of ours (semantic conventions, "Recording errors").
         status=Status(code=Status.STATUS_CODE_ERROR if failed else Status.STATUS_CODE_UNSET),
@@ -96,6 +95,11 @@ def attributes(record: DecisionRecord) -> dict[str, Value]:
         "extauthz.envoy.request.id": facts.request_id[:128],
     }
     return {name: value for name, value in found.items() if value != ""}
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Whole microseconds: a float since the epoch holds no more."""
+    return round(seconds * 1_000_000) * 1000
 
 
 def _attributes(values: Mapping[str, Value]) -> list[KeyValue]:
