@@ -25,8 +25,8 @@ def gateway(launch_envoy: Launch, bank: Server) -> Gateway:
 
 @pytest.fixture(scope="module")
 def raw_gateway(launch_envoy: Launch, bank: Server) -> Gateway:
-    """Envoy with encode_raw_headers: every header line arrives as sent."""
-    return launch_envoy(Variant(raw_headers=True), authz_port=bank.port)
+    """Envoy with the optional EnvoyFilter: every header line arrives as sent, our answers are validated."""
+    return launch_envoy(Variant(envoy_filter=True), authz_port=bank.port)
 
 
 @pytest.fixture(scope="module", params=["joined", "raw"])

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from extauthz.cli.demo_envoy import Config, render_config
 
-TEMPLATE = Path(__file__).parents[2] / "deploy" / "demo" / "envoy.yaml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+TEMPLATE = DEPLOY / "demo" / "envoy.yaml"
+ENVOY_FILTER = DEPLOY / "istio" / "envoyfilter.yaml"
 AUTHZ_CLUSTER = "outbound|9000||extauthz.extauthz.svc.cluster.local"
 TYPE = "type.googleapis.com/envoy.extensions"
 
@@ -28,7 +32,7 @@ class Variant:
     body_bytes: int = 0  # with_request_body, up to so many bytes, partial allowed
     raw_body: bool = False  # pack_as_bytes
     fail_open: bool = False  # failure_mode_allow: what Istio calls failOpen
-    validate_mutations: bool = False
+    envoy_filter: bool = False  # merged with deploy/istio/envoyfilter.yaml, as istiod would
     edge: bool = False  # a gateway: use_remote_address, merged slashes, XFCC replaced
     tls: Certificates | None = None  # downstream mutual TLS; Envoy adds its XFCC element
     timeout: str = "2s"  # generous, so that a busy machine cannot turn an answer into a 503
@@ -80,7 +84,9 @@ def _shape_ext_authz(filters: list[dict[str, Any]], variant: Variant) -> None:
     ext_authz["grpc_service"]["timeout"] = variant.timeout
     ext_authz["failure_mode_allow"] = variant.fail_open
     ext_authz["encode_raw_headers"] = variant.raw_headers
-    ext_authz["validate_mutations"] = variant.validate_mutations
+    if variant.envoy_filter:
+        (patch,) = yaml.safe_load(ENVOY_FILTER.read_text())["spec"]["configPatches"]
+        ext_authz.update(patch["patch"]["value"]["typed_config"])
     if variant.tls:
         ext_authz.update(include_peer_certificate=True, include_tls_session=True)
     if variant.body_bytes:
