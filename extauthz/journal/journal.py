@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from extauthz.journal.checkpoint import Signer, read_checkpoint
+from extauthz.journal.copies import last_checkpoint
 from extauthz.journal.errors import JournalError
 from extauthz.journal.keys import load_pseudonym_key, load_signing_key
 from extauthz.journal.options import JournalIdentity, JournalOptions
@@ -21,7 +22,6 @@ from extauthz.journal.record import LifecycleKind, TimeText, decision_event, lif
 from extauthz.journal.segments import (
     DirectoryLock,
     Ending,
-    last_checkpoint,
     read_ending,
     segment_numbers,
     segment_path,

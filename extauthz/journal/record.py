@@ -162,7 +162,7 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) ->
         cross_tenant=evidence.cross_tenant,
         shadow=evidence.shadow,
         condition_errors=evidence.condition_errors,
-        duration_us=int(record.duration * 1_000_000),
+        duration_us=max(0, int(record.duration * 1_000_000)),
         request_id=facts.request_id[:_MAX_ID],
         trace_id=record.traceparent[_TRACE_ID],
     )

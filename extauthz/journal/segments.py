@@ -4,8 +4,10 @@ import errno
 import fcntl
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from msgspec import DecodeError, Struct, ValidationError, field
@@ -15,8 +17,6 @@ from extauthz.journal.chain import GENESIS, Line, intact
 from extauthz.journal.errors import JournalError
 from extauthz.journal.record import LifecycleEvent, SealedTail, SegmentEvent
 
-CHECKPOINTS_FILE = "checkpoints.ndjson"  # a copy of every checkpoint, in a file of its own
-_CHECKPOINTS_TAIL = 1 << 16  # bytes that hold the last checkpoint, which has about 900
 _SEGMENT = re.compile(r"segment-(\d{10})\.ndjson")
 
 
@@ -56,6 +56,17 @@ def read_lifecycle(line: Line) -> LifecycleEvent | None:
         return _lifecycle.decode(line.event).lifecycle
     except (DecodeError, ValidationError, UnicodeDecodeError):
         return None
+
+
+@contextmanager
+def view(file: Path) -> Iterator[bytes | mmap]:
+    """The bytes of a segment, mapped, so that a big one needs no memory of ours."""
+    with file.open("rb") as opened:
+        if not os.fstat(opened.fileno()).st_size:
+            yield b""
+            return
+        with mmap(opened.fileno(), 0, access=ACCESS_READ) as mapped:
+            yield mapped
 
 
 class DirectoryLock:
@@ -153,51 +164,47 @@ def read_ending(directory: Path) -> Ending:
     numbers = segment_numbers(directory)
     following = numbers[-1] + 1 if numbers else 1
     for number in reversed(numbers):
-        content = segment_path(directory, number).read_bytes()
-        if not content and number + 1 == following:  # made, but nothing was written: use the number again
-            following = number
-            continue
-        found = _last_record(content)
-        if found is None:
-            tail = tail or SealedTail(number, 0, len(content), sha256(content).hexdigest())
-            continue
-        last, end, opening = found
-        if end < len(content):
-            tail = SealedTail(number, end, len(content) - end, sha256(content[end:]).hexdigest())
-        return Ending(
-            following,
-            last.hash.encode(),
-            opening.position + last.seq - _first_seq(content) + 1,
-            opening.boot,
-            tail,
-        )
+        with view(segment_path(directory, number)) as content:
+            if not content and number + 1 == following:  # made, but nothing was written: use the number again
+                following = number
+                continue
+            found = _last_record(content)
+            if found is None:
+                tail = tail or _tail(number, content, 0)
+                continue
+            first, last, end, opening = found
+            if end < len(content):
+                tail = _tail(number, content, end)
+        position = opening.position + last.seq - first.seq + 1
+        return Ending(following, last.hash.encode(), position, opening.boot, tail)
     return Ending(next_segment=following, sealed=tail)
 
 
-def last_checkpoint(directory: Path) -> Line | None:
-    """The last whole line of the checkpoints' copy; None when there is none or it cannot be read."""
-    with suppress(OSError), (directory / CHECKPOINTS_FILE).open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _CHECKPOINTS_TAIL))
-        return next((found for line in reversed(file.read().split(b"\n")) if (found := intact(line))), None)
-    return None
+def _tail(number: int, content: bytes | mmap, offset: int) -> SealedTail:
+    tail = content[offset:]
+    return SealedTail(number, offset, len(tail), sha256(tail).hexdigest())
 
 
-def _first_seq(content: bytes) -> int:
-    first = intact(content[: content.index(b"\n")])
-    return first.seq if first else 0
-
-
-def _last_record(content: bytes) -> tuple[Line, int, SegmentEvent] | None:
-    """The last intact record of a segment, where it ends, and the segment's opening; None when there is none."""
+def _last_record(content: bytes | mmap) -> tuple[Line, Line, int, SegmentEvent] | None:
+    """First and last intact record, where the last ends, and the segment's opening; None when there is none."""
     first_end = content.find(b"\n")
     first = intact(content[:first_end]) if first_end > 0 else None
     opening = read_opening(first) if first else None
-    if opening is None:
+    if first is None or opening is None:
         return None
     end = content.rfind(b"\n") + 1
     while end > 0:
         start = content.rfind(b"\n", 0, end - 1) + 1
         if record := intact(content[start : end - 1]):
-            return record, end, opening
+            return first, record, end, opening
         end = start
     return None
+
+
+def synchronise_directory(directory: Path) -> None:
+    """Bring the names of new files to the disk. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

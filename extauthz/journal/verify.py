@@ -6,21 +6,23 @@ Rule 2: one cause, one finding: after a break the walk continues from what the b
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from mmap import mmap
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from extauthz.journal.chain import GENESIS, Line, intact, parse_line, true_hash
 from extauthz.journal.checkpoint import is_signed_by, key_id, raw_bytes, read_checkpoint
+from extauthz.journal.copies import CHECKPOINTS_FILE
 from extauthz.journal.keys import PUBLIC_KEY_FILE, load_public_key
 from extauthz.journal.record import SealedTail, SegmentEvent
 from extauthz.journal.report import Finding, FindingKind, VerifyReport
 from extauthz.journal.segments import (
-    CHECKPOINTS_FILE,
     read_lifecycle,
     read_opening,
     segment_numbers,
     segment_path,
+    view,
 )
 
 # A checkpoint is signed beside the path, so some records more than promised may come before it.
@@ -77,8 +79,8 @@ class _Walk:
             self._segment, self._line = segment_path(self._directory, number).name, 0
             if previous is not None and number != previous + 1:
                 self._miss(previous + 1, number - 1)
-            content = segment_path(self._directory, number).read_bytes()
-            self._read_segment(number, content, self._seal_of(number, numbers))
+            with view(segment_path(self._directory, number)) as content:
+                self._read_segment(number, content, self._seal_of(number, numbers))
             previous = number
         if self._first_number > 1 and self.report.removed_through < self._first_number - 1:
             self._segment = segment_path(self._directory, 1).name
@@ -98,23 +100,25 @@ class _Walk:
                 return opening.sealed if opening.sealed and opening.sealed.segment == number else None
         return None
 
-    def _read_segment(self, number: int, content: bytes, sealed: SealedTail | None) -> None:
+    def _read_segment(self, number: int, content: bytes | mmap, sealed: SealedTail | None) -> None:
         end = len(content)
         if sealed and sealed.offset <= len(content):
             end = sealed.offset
             self._check_seal(content[end:], sealed)
-        for line in self._lines(content[:end]):
+        for line in self._lines(content, end):
             self._line += 1
             self._read_line(number, line)
         if not content:
             self.report.notes.append(f"{self._segment} is empty: the disk was full, or the server stopped, as it began")
 
-    def _lines(self, content: bytes) -> Iterator[bytes]:
-        *whole, rest = content.split(b"\n")
-        yield from whole
-        if rest:
+    def _lines(self, content: bytes | mmap, end: int) -> Iterator[bytes]:
+        start = 0
+        while (stop := content.find(b"\n", start, end)) >= 0:
+            yield content[start:stop]
+            start = stop + 1
+        if start < end:
             self.report.notes.append(
-                f"{self._segment} ends with an unfinished record of {len(rest)} bytes: a write that is under way, or "
+                f"{self._segment} ends with an unfinished record of {end - start} bytes: a write that is under way, or "
                 "was cut by a crash; the next start of the server names it in a record"
             )
 

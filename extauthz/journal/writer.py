@@ -4,7 +4,6 @@ Rule 1: under the lock is only what the chain needs: hash, write, and now and th
 Rule 2: the chain moves on only when the whole write succeeded; otherwise the file is as it was and the caller is told.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,10 +13,11 @@ from typing import Literal
 
 from extauthz.journal.chain import seal
 from extauthz.journal.checkpoint import Checkpoint, Signer
+from extauthz.journal.copies import append_copy
 from extauthz.journal.errors import JournalError
 from extauthz.journal.options import JournalIdentity, JournalOptions
 from extauthz.journal.record import SealedTail, SegmentEvent, TimeText, lifecycle_event, segment_event
-from extauthz.journal.segments import CHECKPOINTS_FILE, Ending, SegmentFile
+from extauthz.journal.segments import Ending, SegmentFile, synchronise_directory
 
 Entry = tuple[bytes, bytes]  # RFC 3339 time, event as JSON
 
@@ -133,7 +133,10 @@ class ChainWriter:
             self.position += 1
             self._since, self._unsigned, self._last_checkpoint = None, 0, digest.decode()
             self.checkpoint_due.clear()
-        self._copy_checkpoint(line)
+        try:
+            append_copy(self._directory, line)
+        except OSError:
+            self.failures += 1  # the checkpoint itself is in the chain
 
     def open_new_segment_if_disturbed(self) -> bool:
         """Leave a segment file that another program changed or removed. Returns whether that was so."""
@@ -259,7 +262,7 @@ class ChainWriter:
             file.append(line)
             if options.durability == "disk":
                 file.synchronise()
-                _synchronise_directory(self._directory)
+                synchronise_directory(self._directory)
         except OSError:
             file.close()
             raise
@@ -291,29 +294,3 @@ class ChainWriter:
                 self._lost, self._distrusted = (self._on_disk, target), True
                 raise self._error(error, doing="synchronise") from error
             self._on_disk = target
-
-    def _copy_checkpoint(self, line: bytes) -> None:
-        """Keep a copy outside of the segments, against which a cut end shows."""
-        try:
-            descriptor = os.open(
-                self._directory / CHECKPOINTS_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640
-            )
-            try:
-                end = os.fstat(descriptor).st_size
-                whole = end == 0 or os.pread(descriptor, 1, end - 1) == b"\n"
-                data = line if whole else b"\n" + line  # behind a write that a crash or a full disk cut
-                if os.write(descriptor, data) != len(data):
-                    os.ftruncate(descriptor, end)
-                    self.failures += 1
-            finally:
-                os.close(descriptor)
-        except OSError:
-            self.failures += 1
-
-
-def _synchronise_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -70,11 +70,12 @@ class Metrics(Collector):
         profile = evidence.profile if evidence.profile in self._profiles or not evidence.profile else OTHER
         counts["checks", outcome, reason.code, profile] += 1
 
-        place = bisect_left(BOUNDS, record.duration)
+        duration = max(0.0, record.duration)  # the clock may have been set back meanwhile
+        place = bisect_left(BOUNDS, duration)
         counts["duration", outcome, str(place)] += 1
-        shard.sums[outcome] += record.duration
+        shard.sums[outcome] += duration
         if record.traceparent[-1:] in _SAMPLED:
-            shard.exemplars[outcome, place] = (record.traceparent[3:35], record.duration, record.time)
+            shard.exemplars[outcome, place] = (record.traceparent[3:35], duration, record.time)
 
         counts["tenants", evidence.tenant if evidence.tenant in self._tenants else OTHER, outcome] += 1
         if evidence.policy and reason in _ENFORCED:

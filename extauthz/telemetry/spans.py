@@ -62,7 +62,7 @@ def span(record: DecisionRecord, random_bytes: Callable[[int], bytes]) -> Span:
         name=_NAME,
         kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=start,
-        end_time_unix_nano=start + _nanoseconds(record.duration),
+        end_time_unix_nano=start + _nanoseconds(max(0.0, record.duration)),
         attributes=_attributes(attributes(record)),
         # A denial is an answer, not an error of ours (semantic conventions, "Recording errors").
         status=Status(code=Status.STATUS_CODE_ERROR if failed else Status.STATUS_CODE_UNSET),
