@@ -210,7 +210,10 @@ def _query(asked: Asked, name: str) -> Found:
 
 
 def _claim(asked: Asked, names: list[str]) -> Found:
-    """The texts of a claim: itself, or each member of a list; `scope` is split at spaces (RFC 8693 section 4.2)."""
+    """The texts of a claim: itself, or each member of a list; `scope` is split at spaces (RFC 8693 section 4.2).
+
+    Fractions and nested values have no one text, so they cannot be told.
+    """
     value: object = asked.claims
     if value is None:
         return FAILED
@@ -221,7 +224,9 @@ def _claim(asked: Asked, names: list[str]) -> Found:
     if names == ["scope"] and isinstance(value, str):
         return tuple(value.split(" "))
     members = value if isinstance(value, list) else [value]
-    return tuple(_text(member) for member in members if isinstance(member, str | bool | int))
+    present = [member for member in members if member is not None]
+    texts = tuple(_text(member) for member in present if isinstance(member, str | int))
+    return texts if len(texts) == len(present) else UNKNOWN
 
 
 def _text(value: str | int) -> str:

@@ -16,7 +16,6 @@ from cel_expr_python.ext import ext_strings
 from google.protobuf import any_pb2, message
 from msgspec import Struct
 
-from extauthz.model.problems import suggestion
 from extauthz.policy import lookups
 from extauthz.policy.asked import Asked, within_int64
 from extauthz.policy.variables import UNREADABLE, VARIABLES, Getter, getter
@@ -161,7 +160,7 @@ class Conditions:
         """One flaw for each error that CEL reports, with its place in the text."""
         found = list(dict.fromkeys(_ERROR.findall(error)))
         if not found:
-            return (Flaw("nested too deeply or not readable: split it into several rules"),)
+            return (Flaw("nested too deeply: split it into several rules"),)
         return tuple(dict.fromkeys(self._flaw(text, int(line), int(column), words) for line, column, words in found))
 
     def _flaw(self, text: str, line: int, column: int, words: str) -> Flaw:
@@ -195,12 +194,15 @@ class Conditions:
                 return f"unknown name `{wanted}`: the bundle has no data file that conditions can read"
         else:
             wanted, known = name, sorted(self._names)
-        if near := get_close_matches(wanted, known, n=1):
-            return f"unknown name `{wanted}`, did you mean `{near[0]}`?"
         root = wanted.partition(".")[0] + "."
-        siblings = [known_name for known_name in known if known_name.startswith(root)]
-        hint = suggestion(wanted, siblings) if siblings else ": a text is written in quotes, as in `'gold'`"
-        return f"unknown name `{wanted}`{hint}"
+        siblings = {name.removeprefix(root): name for name in known if name.startswith(root)}
+        near = get_close_matches(wanted.removeprefix(root), siblings, n=1) if siblings else []
+        near = [siblings[tail] for tail in near] or ([] if siblings else get_close_matches(wanted, known, n=1))
+        if near:
+            return f"unknown name `{wanted}`, did you mean `{near[0]}`?"
+        if siblings:
+            return f"unknown name `{wanted}`: there are {', '.join(f'`{name}`' for name in sorted(siblings.values()))}"
+        return f"unknown name `{wanted}`: a text is written in quotes, as in `'gold'`"
 
 
 def _function(name: str, result: Any, call: Callable[..., object]) -> Any:  # noqa: ANN401 - cel.Type, cel.FunctionDecl

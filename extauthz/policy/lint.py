@@ -34,7 +34,8 @@ def _policy(spec: AccessPolicySpec, names: Names) -> Iterator[Problem]:
     if spec.tenant and names.tenants and spec.tenant not in names.tenants:
         yield Problem(("spec", "tenant"), unknown("tenant", spec.tenant, names.tenants))
     if not spec.rules:
-        yield Problem(_RULES, f"a policy without rules {spec.effect}s nothing; `rules: [{{}}]` matches everything")
+        verb = "allows" if spec.effect == "allow" else "denies"
+        yield Problem(_RULES, f"a policy without rules {verb} nothing; `rules: [{{}}]` matches everything")
 
 
 def _rule_names(spec: AccessPolicySpec) -> Iterator[Problem]:
@@ -63,7 +64,7 @@ def _source(spec: AccessPolicySpec, source: SourceSpec, names: Names, location: 
     for field, allowed in known.items():
         for written, values in ((field, getattr(source, field)), (_not(field), getattr(source, f"not_{field}"))):
             for position, value in enumerate(values or ()):
-                if allowed is not None and "*" not in value and value not in allowed:
+                if allowed is not None and value and "*" not in value and value not in allowed:
                     yield Problem((*location, written, position), unknown(field[:-1], value, allowed))
     if (
         spec.tenant

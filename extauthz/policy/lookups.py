@@ -167,7 +167,7 @@ def has(data: Mapping[str, object], file: str, path: list[object]) -> bool:
 def member(data: Mapping[str, object], file: str, path: list[object]) -> bool:
     """`path[0] in data.<file>.a`."""
     wanted, value = path[0], get(data, file, path[1:])
-    if isinstance(value, dict):
+    if isinstance(value, dict) and isinstance(wanted, str | int | float):  # CEL knows no other kinds of keys
         return isinstance(wanted, str) and wanted in value
     if not isinstance(value, list):
         raise LookupFailedError
