@@ -151,7 +151,7 @@ def test_no_request_of_a_reference_bundle_crosses_tenants_without_a_grant(shop, 
 def test_no_request_of_a_generated_bundle_crosses_tenants(sources, absent, data):
     """Whatever sources a bundle names and however wide its policies allow: the tenants stay apart."""
     files = {
-        "bundle.yaml": b"apiVersion: extauthz.io/v1\nkind: Bundle\nmetadata: {name: generated}\n",
+        "bundle.yaml": b"apiVersion: extauthz.io/v1\nkind: Bundle\nmetadata: {name: generated}\nspec: {revision: g1}\n",
         "documents.yaml": GENERATED.format(sources=json.dumps(sources), absent=absent).encode(),
         "data/tenants.yaml": b"t1: {}\nt2: {}\nt3: {}\n",
     }
