@@ -1,11 +1,13 @@
 """The one reading of an authority, and patterns that match it label by label."""
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from msgspec import Struct
 
 MAX_HOST = 253  # RFC 1035 section 2.3.4
+_MAX_AUTHORITY = MAX_HOST + len(".:65535")
 # Labels of at most 63 characters (RFC 1035 section 2.3.4); underscores because Kubernetes and SRV names have them.
 _NAME = re.compile(
     r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?)*",
@@ -26,6 +28,11 @@ class Host(Struct, frozen=True, gc=False):
 
 def canonicalise_host(raw: str) -> Host | None:
     """Read `host [":" port]` (RFC 3986 section 3.2.2); refuse user info, lists, odd characters (T-17 to T-19)."""
+    return _read_host(raw) if len(raw) <= _MAX_AUTHORITY else None
+
+
+@lru_cache(maxsize=1024)  # a server has few names
+def _read_host(raw: str) -> Host | None:
     match = _AUTHORITY.fullmatch(raw)
     if not match or not raw.isascii():  # lower-casing would turn U+212A into `k`
         return None

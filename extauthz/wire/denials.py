@@ -4,6 +4,7 @@ Rule: fixed words only. No claim, header value, policy name or exception text le
 """
 
 import re
+from functools import cache, lru_cache
 from http import HTTPStatus
 
 from msgspec import Struct
@@ -35,15 +36,19 @@ class Body(Struct, frozen=True):
 
 def challenge(refusal: Deny | Undecided, realm: str) -> str:
     """The value of WWW-Authenticate, "" when the reason calls for none."""
-    reason = refusal.reason
+    scopes = refusal.scopes if isinstance(refusal, Deny) and refusal.reason.shape == "scope" else ()
+    return _challenge(refusal.reason, scopes, realm)
+
+
+@lru_cache(maxsize=1024)
+def _challenge(reason: Reason, scopes: tuple[str, ...], realm: str) -> str:
     if reason.shape != "credential" and reason.shape not in _ERRORS:
         return ""
     parameters = [f'realm="{realm}"'] if realm else []
     if error := _ERRORS.get(reason.shape):
         parameters += [f'error="{error}"', f'error_description="{reason.words}"']
-    if isinstance(refusal, Deny) and reason.shape == "scope":
-        scopes = [scope for scope in refusal.scopes if _SCOPE_TOKEN.fullmatch(scope)]
-        parameters += [f'scope="{" ".join(scopes)}"'] if scopes else []
+    if needed := " ".join(scope for scope in scopes if _SCOPE_TOKEN.fullmatch(scope)):
+        parameters.append(f'scope="{needed}"')
     return "Bearer " + ", ".join(parameters) if parameters else "Bearer"
 
 
@@ -67,7 +72,15 @@ def body(refusal: Deny | Undecided, decision_id: str, interaction_id: str, *, is
 
 
 def _problem(refusal: Deny | Undecided, decision_id: str, interaction_id: str) -> Body:
-    reason = refusal.reason
+    """RFC 9457. The ids hold letters, digits and hyphens only."""
+    instance = f',"instance":"urn:uuid:{interaction_id}"' if interaction_id else ""
+    decision = f',"decision_id":"{decision_id}"' if decision_id else ""
+    return Body("application/problem+json", f"{_details(refusal.reason)}{instance}{decision}}}")
+
+
+@cache
+def _details(reason: Reason) -> str:
+    """The JSON object of a problem without its closing brace."""
     details = {
         "type": "about:blank",
         "title": HTTPStatus(reason.status).phrase,
@@ -75,11 +88,7 @@ def _problem(refusal: Deny | Undecided, decision_id: str, interaction_id: str) -
         "detail": reason.words,
         "code": _code(reason),
     }
-    if interaction_id:
-        details["instance"] = f"urn:uuid:{interaction_id}"
-    if decision_id:
-        details["decision_id"] = decision_id
-    return Body("application/problem+json", encode(details).decode())
+    return encode(details).decode().removesuffix("}")
 
 
 def _code(reason: Reason) -> str:

@@ -1,12 +1,14 @@
 """The few protobuf messages of an answer, written as bytes.
 
-Dense on purpose: building the same allow with upb and serialising it costs several times as much (loadtest/messages.py
-measures the ratio). tests/unit/wire/test_two_implementations.py holds every byte against upb and betterproto.
+Dense on purpose: building the same allow with upb's objects and serialising it takes twice as long as deciding what to
+write and writing it here (loadtest/messages.py), and upb offers no way to keep the parts that never change as bytes.
+tests/unit/wire/test_two_implementations.py holds every byte against upb and betterproto.
 Rule: fields are written in ascending order of their numbers and map entries in order of their keys, so that the bytes
 are the ones that deterministic serialisation gives.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 _ONE_BYTE = 0x80
 _LENGTHS = tuple(bytes((length,)) for length in range(_ONE_BYTE))
@@ -44,9 +46,14 @@ def status(code: int) -> bytes:
     return nested(b"\x0a", b"\x08" + varint(code) if code else b"")
 
 
+@lru_cache(maxsize=1024)
+def _named(name: str) -> bytes:
+    return text(b"\x0a", name)
+
+
 def overwriting_header(tag: bytes, name: str, value: str) -> bytes:
-    """A HeaderValueOption under `tag` that replaces every line of that name."""
-    return nested(tag, nested(b"\x0a", text(b"\x0a", name) + text(b"\x12", value)) + _OVERWRITE)
+    """A HeaderValueOption under `tag` that replaces every line of that name. Names are few, values are many."""
+    return nested(tag, nested(b"\x0a", _named(name) + (nested(b"\x12", value.encode()) if value else b"")) + _OVERWRITE)
 
 
 def query_parameter(name: str, value: str) -> bytes:
@@ -54,13 +61,14 @@ def query_parameter(name: str, value: str) -> bytes:
     return nested(b"\x3a", text(b"\x0a", name) + text(b"\x12", value))
 
 
-def metadata(entries: Iterable[tuple[str, str]]) -> bytes:
-    """`dynamic_metadata` of CheckResponse: a Struct of strings. Names must be distinct."""
-    fields = [
-        nested(b"\x0a", nested(b"\x0a", name.encode()) + nested(b"\x12", nested(b"\x1a", value.encode())))
-        for name, value in sorted(entries)
-    ]
-    return nested(b"\x22", b"".join(fields))
+def struct_fields(entries: Iterable[tuple[str, str]]) -> bytes:
+    """The entries of a Struct of strings. Names must be distinct."""
+    return b"".join(
+        [
+            nested(b"\x0a", _named(name) + nested(b"\x12", nested(b"\x1a", value.encode())))
+            for name, value in sorted(entries)
+        ],
+    )
 
 
 def http_status(code: int) -> bytes:

@@ -4,7 +4,7 @@ Rule: names are lower case, as Envoy writes them; a name in any other case is un
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -51,6 +51,15 @@ class JoinedHeaders:
         """Whether a comma betrays a second line; always False for headers whose grammar has commas."""
         return name in self._single and has_two_values(self._map.get(name) or "")
 
+    def has_repeated(self, names: Iterable[str]) -> bool:
+        """Whether one of `names`, none of which has a comma in its grammar, has a second line."""
+        get = self._map.get
+        for name in names:
+            value = get(name)
+            if value is not None and "," in value and has_two_values(value):
+                return True
+        return False
+
     def items(self) -> list[tuple[str, str]]:
         """All headers but pseudo-headers, in order of their names."""
         return sorted((name, value) for name, value in self._map.items() if not name.startswith(":"))
@@ -87,9 +96,10 @@ class ListedHeaders:
         """Whether more than one line of that name arrived."""
         return len(self._lines.get(name, ())) > 1
 
-    def names(self) -> Iterable[str]:
-        """Every name that arrived, pseudo-headers too."""
-        return self._lines.keys()
+    def has_repeated(self, names: Collection[str]) -> bool:
+        """Whether one of `names`, a pseudo-header or any header of FAPI has a second line."""
+        repeated = [name for name, lines in self._lines.items() if len(lines) > 1]
+        return any(name in names or name.startswith((":", "x-fapi-")) for name in repeated)
 
     def items(self) -> list[tuple[str, str]]:
         """All headers but pseudo-headers, in order of their names."""

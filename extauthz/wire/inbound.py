@@ -6,6 +6,7 @@ Rule 3: `Facts` of a refused request hold only what passed its own check: they r
 """
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
@@ -29,11 +30,6 @@ _SCHEMES = frozenset({"http", "https"})
 INTERACTION_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _NIL = "00000000-0000-0000-0000-000000000000"
 
-# Refused when they arrive twice (T-26). Authorization is only marked, for identity has a reason of its own for it.
-_REFUSED_TWICE = WITHOUT_COMMA - {"authorization"}
-# Looked up in every request with a map of headers; the rest of the set is asked for where it is read.
-_CHECKED_FOR_COMMA = tuple(sorted(_REFUSED_TWICE - {"content-length", "content-type", "x-fapi-interaction-id"}))
-_FAPI = "x-fapi-"
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
 _Hops = Annotated[int, Meta(ge=0, le=16)]
 
@@ -49,9 +45,18 @@ class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _Headers = JoinedHeaders | ListedHeaders
 
 
-class _Fault(Struct, frozen=True):
-    reason: Reason
-    check: str
+class _Rules(Struct, frozen=True):
+    """Which headers may arrive once, from the options."""
+
+    marked: frozenset[str]  # `is_repeated` tells of them
+    refused: tuple[str, ...]  # the request is refused when they are repeated (T-26)
+
+
+@lru_cache(maxsize=8)
+def _rules(options: InboundOptions) -> _Rules:
+    marked = WITHOUT_COMMA.union(options.single_headers)
+    # Identity has a reason of its own for the first; Envoy itself guards the second.
+    return _Rules(marked, tuple(sorted(marked - {"authorization", "content-length"})))
 
 
 def read_check(raw: bytes, options: InboundOptions) -> Request | Connection | Refused:
@@ -78,11 +83,11 @@ def _parse(raw: bytes) -> Any | None:  # noqa: ANN401 - upb messages have no sta
 
 def _read_http(attributes: Any, source: Peer, destination: Peer, options: InboundOptions) -> Request | Refused:  # noqa: ANN401
     http = attributes.request.http
-    single = WITHOUT_COMMA.union(options.single_headers) if options.single_headers else WITHOUT_COMMA
-    headers = _read_headers(http, single)
+    rules = _rules(options)
+    headers = _read_headers(http, rules.marked)
     method = http.method if _METHOD.fullmatch(http.method) else ""
     host = canonicalise_host(http.host)
-    facts = _read_facts(http, headers or JoinedHeaders({}, single), method, host, (source, destination), options)
+    facts = _read_facts(http, headers or JoinedHeaders({}, rules.marked), method, host, (source, destination), options)
     if headers is None:
         return Refused(facts, Reason.REQUEST_MALFORMED, "T-62")
     if not method:
@@ -92,12 +97,14 @@ def _read_http(attributes: Any, source: Peer, destination: Peer, options: Inboun
     path = _read_path(http.path, headers)
     if isinstance(path, Ambiguous):
         return Refused(facts, Reason.PATH_AMBIGUOUS, path.check)
-    if _find_repeated(headers, options.single_headers):
+    if headers.has_repeated(rules.refused):
         return Refused(facts, Reason.HEADER_REPEATED, "T-26")
-    forwarded = _read_certificate(headers, options.xfcc_trusted_hops)
-    if isinstance(forwarded, _Fault):
-        return Refused(facts, forwarded.reason, forwarded.check)
-    if http.raw_body and http.body:
+    try:
+        forwarded = _read_certificate(headers, options.xfcc_trusted_hops)
+    except MalformedError:
+        return Refused(facts, Reason.FORWARDED_CERTIFICATE_INVALID, "T-31")
+    body, text_body = http.raw_body, http.body
+    if body and text_body:
         return Refused(facts, Reason.REQUEST_MALFORMED, "T-67")
     scheme = http.scheme.lower()
     partial = headers.get("x-envoy-auth-partial-body")
@@ -114,7 +121,7 @@ def _read_http(attributes: Any, source: Peer, destination: Peer, options: Inboun
         source=source,
         destination=destination,
         forwarded=forwarded,
-        body=http.raw_body or (http.body.encode() if http.body else None),
+        body=body or (text_body.encode() if text_body else None),
         body_is_partial=partial is not None and partial != "false",
         sni=attributes.tls_session.sni if attributes.HasField("tls_session") else "",
         extensions=tuple(sorted(attributes.context_extensions.items())),
@@ -150,25 +157,9 @@ def _read_path(path: str, headers: _Headers) -> Path | Ambiguous:
             return Ambiguous("T-62", "more than one path")
 
 
-def _find_repeated(headers: _Headers, configured: tuple[str, ...]) -> bool:
-    """Whether a header that may arrive once did not (T-26)."""
-    if isinstance(headers, ListedHeaders):
-        once = _REFUSED_TWICE.union(configured) - {"authorization"}
-        return any(
-            (name in once or name.startswith((_FAPI, ":"))) and headers.is_repeated(name) for name in headers.names()
-        )
-    names = (*_CHECKED_FOR_COMMA, "content-type", "x-fapi-interaction-id", *configured)
-    return any(headers.is_repeated(name) for name in names if name != "authorization")
-
-
-def _read_certificate(headers: _Headers, trusted_hops: int) -> ForwardedCertificate | _Fault | None:
+def _read_certificate(headers: _Headers, trusted_hops: int) -> ForwardedCertificate | None:
     header = headers.get("x-forwarded-client-cert") if trusted_hops else None
-    if header is None:
-        return None
-    try:
-        return read_forwarded(header, trusted_hops)
-    except MalformedError:
-        return _Fault(Reason.FORWARDED_CERTIFICATE_INVALID, "T-31")
+    return None if header is None else read_forwarded(header, trusted_hops)
 
 
 def _read_facts(
@@ -180,15 +171,16 @@ def _read_facts(
     options: InboundOptions,
 ) -> Facts:
     source, destination = peers
+    request_id, protocol = http.id, http.protocol
     interaction = headers.get("x-fapi-interaction-id") or ""
     if interaction and (not INTERACTION_ID.fullmatch(interaction) or interaction == _NIL):
         interaction = ""
     forwarded_for = headers.get("x-forwarded-for") or "" if options.xff_trusted_hops else ""
     return Facts(
-        request_id=http.id if _STREAM_ID.fullmatch(http.id) else "",
+        request_id=request_id if _STREAM_ID.fullmatch(request_id) else "",
         method=method,
         host=host.name if host else "",
-        protocol=http.protocol if http.protocol in _PROTOCOLS else "",
+        protocol=protocol if protocol in _PROTOCOLS else "",
         interaction_id=interaction,
         is_grpc=_is_grpc(headers.get("content-type") or ""),
         source=source,

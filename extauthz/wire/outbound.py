@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.model.decision import Allow, Decision, Deny, Undecided
+from extauthz.model.decision import NO_OBLIGATIONS, Allow, Decision, Deny, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts
 from extauthz.wire import denials, encode
@@ -31,6 +31,7 @@ _HTTP_UNAUTHORIZED = 401
 # Field tags: number * 8 + wire type 2.
 _UPSTREAM, _REMOVED, _CLIENT, _REMOVED_QUERY = b"\x12", b"\x2a", b"\x32", b"\x42"  # OkHttpResponse 2, 5, 6, 8
 _DENIED, _OK, _ERROR = b"\x12", b"\x1a", b"\x2a"  # CheckResponse 2, 3, 5
+_REFUSED = b"\x12"  # DeniedHttpResponse 2
 _ALLOWED = encode.status(0)
 
 
@@ -61,22 +62,24 @@ def write_answer(decision: Decision, context: AnswerContext, options: OutboundOp
 
 
 def _allow(decision: Allow, context: AnswerContext, options: OutboundOptions) -> bytes:
-    obligations = decision.obligations
+    """`ok_response`, its fields in ascending order."""
+    who = identity_headers(decision.evidence, options)
     ids = ((options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id))
-    trusted = (*identity_headers(decision.evidence, options), *ids)
-    added = [(name.lower(), value) for name, value in obligations.upstream_headers]
-    client = [(name.lower(), value) for name, value in obligations.client_headers]
-    parts = [encode.overwriting_header(_UPSTREAM, *pair) for pair in trusted if pair[1]]
-    parts += [encode.overwriting_header(_UPSTREAM, *pair) for pair in added]
-    parts.append(_removals(options))
-    parts += [encode.text(_REMOVED, name) for name, value in trusted if not value]
-    parts += [_twin_removals(name) for name, _ in added]
-    parts += [encode.text(_REMOVED, name.lower()) for name in obligations.removed_headers]
-    parts += [encode.overwriting_header(_CLIENT, *pair) for pair in ids if pair[1]]
-    parts += [encode.overwriting_header(_CLIENT, *pair) for pair in client]
-    parts += [encode.query_parameter(encode_query(name), encode_query(value)) for name, value in obligations.set_query]
-    parts += [encode.text(_REMOVED_QUERY, encode_query(name)) for name in obligations.removed_query]
-    return encode.nested(_OK, b"".join(parts))
+    parts = [who.written]
+    parts += [encode.overwriting_header(_UPSTREAM, *pair) for pair in ids if pair[1]]
+    client = [encode.overwriting_header(_CLIENT, *pair) for pair in ids if pair[1]]
+    removed = [_removals(options), who.removed, *(encode.text(_REMOVED, name) for name, value in ids if not value)]
+    if decision.obligations is NO_OBLIGATIONS:
+        return encode.nested(_OK, b"".join((*parts, *removed, *client)))
+    obligations = decision.obligations
+    for name, value in obligations.upstream_headers:
+        parts.append(encode.overwriting_header(_UPSTREAM, name.lower(), value))
+        removed.append(_twin_removals(name.lower()))
+    removed += [encode.text(_REMOVED, name.lower()) for name in obligations.removed_headers]
+    client += [encode.overwriting_header(_CLIENT, name.lower(), value) for name, value in obligations.client_headers]
+    query = [encode.query_parameter(encode_query(name), encode_query(value)) for name, value in obligations.set_query]
+    query += [encode.text(_REMOVED_QUERY, encode_query(name)) for name in obligations.removed_query]
+    return encode.nested(_OK, b"".join((*parts, *removed, *client, *query)))
 
 
 @lru_cache(maxsize=8)
@@ -99,37 +102,61 @@ def _refuse(
     options: OutboundOptions,
 ) -> bytes:
     body = denials.body(refusal, context.decision_id, context.interaction_id, is_grpc=context.facts.is_grpc)
-    headers = [(options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id)]
-    if challenge := denials.challenge(refusal, options.realm):
-        headers.append(("www-authenticate", challenge))
-        exposed = f"www-authenticate, {options.decision_header}, {INTERACTION_HEADER}"
-        headers.append(("access-control-expose-headers", exposed))
-    if isinstance(refusal, Undecided):
-        headers.append(("retry-after", str(min(max(1, refusal.retry_after), _MAX_RETRY_AFTER))))
-    headers += [("cache-control", "no-store"), ("content-type", body.media_type)]
-    response = encode.http_status(refusal.reason.status)
-    response += b"".join([encode.overwriting_header(b"\x12", *pair) for pair in headers if pair[1]])
-    response += encode.text(b"\x1a", body.text)
-    answer, metadata = encode.nested(shape, response), _metadata(refusal, context)
+    ids = ((options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id))
+    retry_after = min(max(1, refusal.retry_after), _MAX_RETRY_AFTER) if isinstance(refusal, Undecided) else 0
+    response = [
+        encode.http_status(refusal.reason.status),
+        *(encode.overwriting_header(_REFUSED, *pair) for pair in ids if pair[1]),
+        _fixed_headers(options, denials.challenge(refusal, options.realm), retry_after, body.media_type),
+        encode.text(b"\x1a", body.text),
+    ]
+    answer, metadata = encode.nested(shape, b"".join(response)), _metadata(refusal, context)
     # Fields in ascending order: denied_response is 2, dynamic_metadata 4, error_response 5.
     return encode.status(code) + (metadata + answer if shape is _ERROR else answer + metadata)
 
 
+@lru_cache(maxsize=1024)
+def _fixed_headers(options: OutboundOptions, challenge: str, retry_after: int, media_type: str) -> bytes:
+    """The headers of a refusal that follow from its reason and the configuration."""
+    headers = [("cache-control", "no-store")]
+    if challenge:
+        exposed = f"www-authenticate, {options.decision_header}, {INTERACTION_HEADER}"
+        headers += [("www-authenticate", challenge), ("access-control-expose-headers", exposed)]
+    if retry_after:
+        headers.append(("retry-after", str(retry_after)))
+    if media_type:
+        headers.append(("content-type", media_type))
+    return b"".join([encode.overwriting_header(_REFUSED, *pair) for pair in headers])
+
+
 def _metadata(decision: Decision, context: AnswerContext) -> bytes:
-    """`envoy.filters.http.ext_authz`, for access logs and later filters; on refusals too."""
+    """`dynamic_metadata`, for access logs and later filters, on refusals too. Its names are in ascending order."""
     evidence = decision.evidence
-    entries = {
-        "decision_id": context.decision_id,
-        "outcome": decision.reason.outcome,
-        "policy": clean(evidence.policy, _MAX_NAME),
-        "reason": decision.reason.code,
-        "revision": clean(context.revision, _MAX_NAME),
-        "rule": clean(evidence.rule, _MAX_NAME),
-        "tenant": clean(evidence.tenant, _MAX_NAME),
-    }
+    configured = (decision.reason, evidence.policy, evidence.rule, context.revision, evidence.tenant)
+    ids = {"decision_id": context.decision_id}  # the first of our names in order
     if isinstance(decision, Allow) and decision.obligations.metadata:
-        entries |= {name: clean(value, MAX_ADDED_BYTES) for name, value in decision.obligations.metadata}
-    return encode.metadata(entries.items())
+        added = {name: clean(value, MAX_ADDED_BYTES) for name, value in decision.obligations.metadata}
+        fields = encode.struct_fields((added | ids | _explain(*configured)).items())
+    else:
+        fields = encode.struct_fields(ids.items()) + _explain_once(*configured)
+    return encode.nested(b"\x22", fields)
+
+
+def _explain(reason: Reason, policy: str, rule: str, revision: str, tenant: str) -> dict[str, str]:
+    return {
+        "outcome": reason.outcome,
+        "policy": clean(policy, _MAX_NAME),
+        "reason": reason.code,
+        "revision": clean(revision, _MAX_NAME),
+        "rule": clean(rule, _MAX_NAME),
+        "tenant": clean(tenant, _MAX_NAME),
+    }
+
+
+@lru_cache(maxsize=4096)
+def _explain_once(reason: Reason, policy: str, rule: str, revision: str, tenant: str) -> bytes:
+    """The same as fields of a Struct; there are as many as rules and tenants meet."""
+    return encode.struct_fields(_explain(reason, policy, rule, revision, tenant).items())
 
 
 def _id(text: str) -> str:

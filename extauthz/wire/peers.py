@@ -1,11 +1,13 @@
 """The two ends of the connection, and the client behind the proxies."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from extauthz.model.request import Peer
 
 _MAPPED = "::ffff:"
+_MAX_ADDRESS = 45  # the longest spelling of an IPv6 address, with its last 32 bits as IPv4
 
 
 def read_peer(peer: Any) -> Peer:  # noqa: ANN401 - upb messages have no static type
@@ -38,8 +40,11 @@ def _pipe(path: str) -> str:
 
 def _canonical_address(text: str) -> str:
     """An IP address in its shortest spelling, "" if it is none; zone ids are refused."""
-    if "%" in text:
-        return ""
+    return "" if len(text) > _MAX_ADDRESS or "%" in text else _parse_address(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_address(text: str) -> str:
     try:
         address = ip_address(text)
     except ValueError:

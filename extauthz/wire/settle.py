@@ -13,7 +13,6 @@ from extauthz.wire.options import MAX_HYPHENS, OutboundOptions, reserved_names
 # room for what clients send (T-40).
 MAX_OBLIGATIONS = 32
 MAX_ADDED_BYTES = 16 * 1024
-_MAX_ESCAPED = 12  # bytes that one character can become: four in UTF-8, three for each when percent-encoded
 BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant"})
 _OUTCOMES = {Allow: "allow", Deny: "deny", Undecided: "undecided"}
 
@@ -37,11 +36,8 @@ def settle(decision: Decision, options: OutboundOptions) -> Decision:
 
 
 def _find_fault(decision: Allow, options: OutboundOptions) -> _Fault | None:
-    obligations, subject = decision.obligations, decision.evidence.subject
-    texts = (subject.id, subject.issuer, subject.client, *subject.roles, *subject.scopes)
-    size = sum(map(len, texts))
-    if size > MAX_ADDED_BYTES // _MAX_ESCAPED:
-        size = sum(len(value) for _, value in identity_headers(decision.evidence, options))
+    obligations = decision.obligations
+    size = identity_headers(decision.evidence, options).size
     if size > MAX_ADDED_BYTES:
         return "T-40", "the identity headers are too large"
     if obligations is NO_OBLIGATIONS or obligations == NO_OBLIGATIONS:

@@ -5,6 +5,7 @@ Rule 2: one defect anywhere refuses the whole header, for a stray quote may hide
 """
 
 import re
+from functools import lru_cache
 
 from extauthz.model.request import ForwardedCertificate
 
@@ -46,6 +47,10 @@ def read_forwarded(header: str, trusted_hops: int) -> ForwardedCertificate | Non
 
     None when there are fewer elements: that hop saw no certificate. Raises MalformedError.
     """
+    return _read_once(header, trusted_hops) if len(header) <= _MAX_KEPT else _read(header, trusted_hops)
+
+
+def _read(header: str, trusted_hops: int) -> ForwardedCertificate | None:
     elements = parse_elements(header)
     if len(elements) < trusted_hops:
         return None
@@ -67,3 +72,8 @@ def read_forwarded(header: str, trusted_hops: int) -> ForwardedCertificate | Non
         subject=values.get("subject", ""),
         dns=tuple(value for key, value in element if key == "dns"),
     )
+
+
+# A connection sends the same header with every request. With certificates in it, it is too long to keep.
+_MAX_KEPT = 2 * 1024
+_read_once = lru_cache(maxsize=1024)(_read)
