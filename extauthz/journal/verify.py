@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from extauthz.journal.chain import GENESIS, Line, intact, parse_line, true_hash
-from extauthz.journal.checkpoint import is_signed_by, key_id, raw_bytes, read_checkpoint
+from extauthz.journal.checkpoint import Checkpoint, is_signed_by, key_id, raw_bytes, read_checkpoint
 from extauthz.journal.copies import CHECKPOINTS_FILE
 from extauthz.journal.keys import PUBLIC_KEY_FILE, load_public_key
 from extauthz.journal.record import SealedTail, SegmentEvent
@@ -229,7 +229,7 @@ class _Walk:
             return
         if (stated.head, stated.records) != (record.prev, record.seq):
             self._find("checkpoint_mismatch", record.seq, "it was signed for other records than those before it")
-        elif self._last_checkpoint and stated.previous not in {self._last_checkpoint, ""}:
+        elif not self._follows_a_checkpoint(stated):
             self._find("checkpoint_mismatch", record.seq, "it names another checkpoint than the one before it")
         else:
             self.report.signed += self._since_checkpoint
@@ -239,6 +239,15 @@ class _Walk:
             self.report.keys.append(stated.key_id)
         self._last_checkpoint = record.hash
         self._signed[stated.boot, record.seq] = record.hash
+
+    def _follows_a_checkpoint(self, stated: Checkpoint) -> bool:
+        """Within a boot the one before. The first of a boot may name an older one: its last copy, after a crash."""
+        if not self._signed:
+            return True  # the first that is left; those before it went with their segments
+        boot, _ = next(reversed(self._signed))
+        if boot == stated.boot:
+            return stated.previous == self._last_checkpoint
+        return stated.previous in {"", *self._signed.values()} or self.report.removed_through > 0
 
     def compare_with_copies(self, file: Path) -> None:
         """Every checkpoint that was kept elsewhere must be in the journal, unless retention removed it."""

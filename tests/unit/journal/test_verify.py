@@ -126,7 +126,7 @@ def test_a_chain_rewritten_to_the_end_of_its_segment_does_not_fit_the_next(journ
 
 
 def test_a_chain_rewritten_to_its_very_end_contradicts_its_signed_checkpoints(journal: Path) -> None:
-    """Immudb's lesson turned round: links alone prove nothing, and checkpoints alone prove too little."""
+    """True links alone prove nothing: what was signed decides."""
     numbers = range(4, 7)
     head: bytes | None = None
     for number in numbers:

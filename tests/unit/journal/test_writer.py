@@ -326,3 +326,16 @@ def test_retention_removes_old_segments_and_says_so(journals: Journals) -> None:
     report = verify(journals.directory)
     assert [] == report.findings
     assert report.removed_through > 5
+
+
+def test_a_kill_between_a_checkpoint_and_its_copy_leaves_the_journal_intact(journals: Journals) -> None:
+    journal = journals.open()
+    journal.checkpoint()
+    before = (journals.directory / "checkpoints.ndjson").read_bytes()
+    journal.checkpoint()
+    journal._writer.close()
+    journal._lock.release()
+    (journals.directory / "checkpoints.ndjson").write_bytes(before)
+    journals.opened.clear()
+    journals.open().close()
+    assert [] == verify(journals.directory).findings
