@@ -90,12 +90,8 @@ def test_a_rule_with_very_many_routes_is_found_by_its_hosts_alone() -> None:
 
 
 def test_candidates_come_in_the_order_in_which_they_are_tried() -> None:
-    text = "\n---\n".join(
-        [
-            "{name: c, effect: allow, rules: [{}]}",
-            "{name: b, effect: deny, rules: [{}]}",
-            "{name: a, effect: allow, rules: [{to: [{paths: [/x, /x/**, '/{a}']}]}]}",
-            "{name: d, effect: allow, mode: shadow, rules: [{}]}",
-        ]
-    )
+    routes = "rules: [{to: [{paths: [/x, /x/**, '/{a}']}]}]"
+    everything = ("allow c", "deny b", "allow d, mode: shadow")
+    rest = [f"{{effect: {each.replace(' ', ', name: ', 1)}, rules: [{{}}]}}" for each in everything]
+    text = "\n---\n".join([allow("a", routes), *rest])
     assert ["d", "b", "a", "c"] == candidates(text, "/x")
