@@ -17,6 +17,8 @@ from extauthz.model.subject import Subject
 from tests.unit.identity.tokens import BANK, BANK_KEYS, NOW, an_issuer, claims, segment, sign, verify
 
 BASE64URL = string.ascii_letters + string.digits + "-_"
+PATIENT = settings(deadline=None)  # the machine may be busy
+PATIENT_LONG = settings(deadline=None, max_examples=300)
 TOKENS = {algorithm: sign(claims(), algorithm=algorithm) for algorithm in ("ES256", "PS256", "EdDSA")}
 WIDE = an_issuer(
     claims={
@@ -68,6 +70,7 @@ def is_refused(token: str) -> bool:
     return isinstance(found, Deny) and found.reason is not Reason.POLICY_ALLOWED
 
 
+@PATIENT
 @given(st.text() | st.text(BASE64URL + ".=", max_size=200) | st.builds("{}.{}.{}".format, SEGMENT, SEGMENT, SEGMENT))
 @example("..")
 @example("." * 9000)
@@ -76,6 +79,7 @@ def test_any_text_as_a_token_is_refused_and_never_raises(text: str) -> None:
     assert is_refused(text)
 
 
+@PATIENT
 @given(header=CLAIMS | JSON, payload=CLAIMS | JSON, signature=st.binary(max_size=80))
 def test_any_json_as_header_and_payload_is_refused_without_a_signature(
     header: object, payload: object, signature: bytes
@@ -85,7 +89,7 @@ def test_any_json_as_header_and_payload_is_refused_without_a_signature(
 
 
 @given(st.sampled_from(sorted(TOKENS)), st.data())
-@settings(max_examples=300)
+@PATIENT_LONG
 def test_any_changed_character_of_a_good_token_is_refused(algorithm: str, data: st.DataObject) -> None:
     """Each segment, each class of character: replaced, left out, or put in."""
     token = TOKENS[algorithm]
@@ -99,7 +103,7 @@ def test_any_changed_character_of_a_good_token_is_refused(algorithm: str, data: 
 
 
 @given(st.sampled_from(sorted(TOKENS)), st.integers(0, 2), st.integers(min_value=0), st.integers(0, 7))
-@settings(max_examples=300)
+@PATIENT_LONG
 def test_any_flipped_bit_of_header_payload_or_signature_is_refused(
     algorithm: str, which: int, position: int, bit: int
 ) -> None:
@@ -110,6 +114,7 @@ def test_any_flipped_bit_of_header_payload_or_signature_is_refused(
     assert is_refused(".".join(parts))
 
 
+@PATIENT
 @given(st.sampled_from(sorted(TOKENS)), st.sampled_from(sorted(TOKENS)), st.integers(0, 2))
 def test_segments_of_two_good_tokens_do_not_mix(first: str, second: str, which: int) -> None:
     parts, other = TOKENS[first].split("."), sign(claims(sub="mallory"), algorithm=second).split(".")
@@ -119,6 +124,7 @@ def test_segments_of_two_good_tokens_do_not_mix(first: str, second: str, which: 
         assert isinstance(found, Deny)
 
 
+@PATIENT
 @given(CLAIMS)
 def test_any_claims_end_in_a_subject_or_a_refusal(found: dict[str, object]) -> None:
     for issuer in (BANK, WIDE):
@@ -130,6 +136,7 @@ def test_any_claims_end_in_a_subject_or_a_refusal(found: dict[str, object]) -> N
             assert bool(made.confirmation) == ("cnf" in found)
 
 
+@PATIENT
 @given(CLAIMS)
 def test_signed_claims_of_any_shape_never_raise(found: dict[str, object]) -> None:
     """An issuer that signs nonsense gets a refusal, not an error."""
@@ -141,17 +148,20 @@ def test_signed_claims_of_any_shape_never_raise(found: dict[str, object]) -> Non
         assert verified.issuer == merged["iss"]
 
 
+@PATIENT
 @given(st.text())
 def test_base64url_has_one_spelling_a_value(text: str) -> None:
     value = decode(text)
     assert value is None or encode(value) == text
 
 
+@PATIENT
 @given(st.binary())
 def test_base64url_reads_what_it_writes(value: bytes) -> None:
     assert value == decode(encode(value))
 
 
+@PATIENT
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")))
 def test_strict_json_agrees_with_json_on_everything_it_accepts(raw: bytes) -> None:
     try:
@@ -161,6 +171,7 @@ def test_strict_json_agrees_with_json_on_everything_it_accepts(raw: bytes) -> No
     assert value == json.loads(raw)
 
 
+@PATIENT
 @given(st.binary() | JSON.map(lambda value: json.dumps({"keys": [value]}).encode("utf-8", "surrogatepass")))
 def test_any_bytes_as_a_key_set_are_read_or_refused(raw: bytes) -> None:
     try:
@@ -171,6 +182,7 @@ def test_any_bytes_as_a_key_set_are_read_or_refused(raw: bytes) -> None:
     assert all(note.isprintable() for note in notes)
 
 
+@PATIENT
 @given(st.dictionaries(st.sampled_from(["kty", "n", "e", "x", "y", "crv", "alg", "use", "kid", "d"]), JSON))
 def test_any_members_of_a_key_are_read_or_left_out(member: dict[str, object]) -> None:
     for kty in ("RSA", "EC", "OKP"):
@@ -182,6 +194,7 @@ def test_any_members_of_a_key_are_read_or_left_out(member: dict[str, object]) ->
         assert 0 == len(keys)
 
 
+@PATIENT
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_what_was_taken_apart_is_what_was_signed(header: bytes, payload: bytes) -> None:
     token = f"{segment(header)}.{segment(payload)}.AA"
