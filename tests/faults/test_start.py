@@ -59,7 +59,7 @@ class Started:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.bundle = directory / "bundle"
-        self.bundle.mkdir()
+        self.bundle.mkdir(parents=True)
         (self.bundle / "bundle.yaml").write_text(POLICY)
         self.journal = directory / "journal"
         self.ports = directory / "ports.json"
@@ -264,7 +264,7 @@ def test_an_unwritable_journal_exits_with_4(server: Started) -> None:
 
 def test_a_journal_of_another_process_exits_with_4(server: Started, tmp_path: Path) -> None:
     server.serve()
-    other = Started(tmp_path / "other") if (tmp_path / "other").mkdir() is None else server
+    other = Started(tmp_path / "other")
     other.set["journal.directory"] = server.journal
     code, lines = other.fail()
     assert (4, 1) == (code, len(lines))

@@ -1,0 +1,182 @@
+"""The whole server in this process: real ports, real journal, real bundle."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+import extauthz.handler
+from extauthz.app import Addresses, Server, StartError, build
+from extauthz.journal import verify
+from extauthz.settings import load_settings
+from extauthz.wire.twin import Answer, Check, build_check, read_answer
+
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+BUNDLE = """
+apiVersion: extauthz.io/v1
+kind: SecurityProfile
+metadata: {name: open}
+spec:
+  match: {hosts: [open.test], paths: [/**]}
+  authentication: {mode: none}
+---
+apiVersion: extauthz.io/v1
+kind: AccessPolicy
+metadata: {name: readers}
+spec:
+  effect: allow
+  rules:
+  - name: read
+    to: [{methods: [GET], paths: [/public/**]}]
+"""
+
+
+class Running:
+    """A started server and its clients."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.bundle = directory / "bundle"
+        self.bundle.mkdir(parents=True, exist_ok=True)
+        (self.bundle / "bundle.yaml").write_text(BUNDLE)
+        self.journal = directory / "journal"
+        values = {
+            "listen.address": "127.0.0.1:0",
+            "admin.address": "127.0.0.1:0",
+            "bundle.directory": self.bundle,
+            "bundle.pollSeconds": 0.1,
+            "journal.directory": self.journal,
+            **{name.replace("__", "."): value for name, value in settings.items()},
+        }
+        flags = [f"{key}={value}" for key, value in values.items()]
+        self.server: Server = build(load_settings(None, {}, flags))
+        self.addresses: Addresses = self.server.start()
+        self.channel = grpc.insecure_channel(self.addresses.grpc, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.stopped = False
+
+    def ask(self, path: str = "/public/a") -> Answer:
+        raw = build_check(Check(host="open.test", path=path))
+        return read_answer(self.channel.unary_unary(CHECK)(raw, timeout=10))
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://{self.addresses.admin}/metrics").text
+
+    def status(self) -> Any:
+        return httpx.get(f"http://{self.addresses.admin}/status").json()
+
+    def stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.server.stop(lambda _seconds: False)
+            self.channel.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(found)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    server = Running(tmp_path, transport__drainGraceSeconds=5)
+    yield server
+    server.stop()
+
+
+def test_checks_are_counted_by_reason_in_metrics_and_status(running: Running) -> None:
+    running.ask()
+    running.ask("/other")
+    text = running.metrics()
+    assert 'extauthz_checks_total{outcome="allow",profile="open",reason="policy_allowed"} 1.0' in text
+    assert 'extauthz_bundle_activations_total{result="activated"} 1.0' in text
+    assert "extauthz_inflight_checks 0.0" in text
+    status = running.status()
+    assert {"policy_allowed": 1, "no_policy_matched": 1} == status["decisions"]
+    assert (True, [], "none") == (status["ready"], status["notReadyBecause"], status["transport"]["tls"])
+    assert 64 == len(status["configDigest"])
+
+
+def test_a_changed_bundle_is_in_force_within_two_seconds_and_on_record(running: Running) -> None:
+    before = running.status()["bundle"]["digest"]
+    (running.bundle / "bundle.yaml").write_text(BUNDLE.replace("/public/**", "/open/**"))
+    began = time.monotonic()
+    assert until(lambda: not running.ask().allowed)
+    assert time.monotonic() - began < 2
+    assert running.ask("/open/a").allowed
+    assert before != running.status()["bundle"]["digest"]
+    running.stop()
+    text = "".join(file.read_text() for file in sorted(running.journal.glob("segment-*.ndjson")))
+    assert 2 == text.count("bundle_activated")
+
+
+def test_drain_answers_and_records_what_is_in_flight(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, decide = threading.Event(), extauthz.handler.decide
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(10)
+        return decide(*arguments)
+
+    monkeypatch.setattr(extauthz.handler, "decide", slow)
+    raw = build_check(Check(host="open.test", path="/public/a"))
+    calls = [running.channel.unary_unary(CHECK).future(raw, timeout=20) for _ in range(4)]
+    assert until(lambda: "extauthz_inflight_checks 4.0" in running.metrics())
+    stopping = threading.Thread(target=running.stop)
+    stopping.start()
+    ready = f"http://{running.addresses.admin}/readyz"
+    assert until(lambda: httpx.get(ready).json()["reasons"] == ["the server is draining"])
+    gate.set()
+    answers = [read_answer(call.result()) for call in calls]
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert all(answer.allowed for answer in answers)
+    text = "".join(file.read_text() for file in running.journal.glob("segment-*.ndjson"))
+    assert all(answer.metadata["decision_id"] in text for answer in answers)
+    assert verify(running.journal).ok
+
+
+def test_overload_is_counted_by_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(tmp_path, transport__threads=1, transport__maxConcurrent=1)
+    gate, decide = threading.Event(), extauthz.handler.decide
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(10)
+        return decide(*arguments)
+
+    monkeypatch.setattr(extauthz.handler, "decide", slow)
+    raw = build_check(Check(host="open.test", path="/public/a"))
+    call = running.channel.unary_unary(CHECK).future(raw, timeout=20)
+    assert until(lambda: "extauthz_inflight_checks 1.0" in running.metrics())
+    answer = running.ask()
+    assert (503, "overloaded") == (answer.http_status, answer.metadata["reason"])
+    assert 'extauthz_shed_total{cause="queue"} 1.0' in running.metrics()
+    gate.set()
+    assert read_answer(call.result()).allowed
+    running.stop()
+
+
+def test_a_failed_start_gives_everything_back(tmp_path: Path) -> None:
+    first = Running(tmp_path)
+    with pytest.raises(StartError, match="address already in use"):
+        Running(tmp_path / "b", admin__address=first.addresses.admin)
+    with pytest.raises(StartError, match="journal"):
+        Running(tmp_path / "c", journal__directory=first.journal, listen__address=f"unix:{tmp_path / 's'}")
+    assert not (tmp_path / "s").exists()
+    assert first.ask().allowed
+    first.stop()
+    again = Running(tmp_path, listen__address=first.addresses.grpc, admin__address=first.addresses.admin)
+    assert first.addresses == again.addresses
+    assert again.ask().allowed
+    again.stop()
+
+
+def test_tls_files_are_looked_at_before_anything_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="the key `none[.]key` cannot"):
+        Running(tmp_path, listen__tls__certificate="none.crt", listen__tls__key="none.key")
+    assert not (tmp_path / "journal").exists()
