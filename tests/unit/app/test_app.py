@@ -177,6 +177,6 @@ def test_a_failed_start_gives_everything_back(tmp_path: Path) -> None:
 
 
 def test_tls_files_are_looked_at_before_anything_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="the key `none[.]key` cannot"):
+    with pytest.raises(StartError, match=r"the key `none[.]key` cannot"):
         Running(tmp_path, listen__tls__certificate="none.crt", listen__tls__key="none.key")
     assert not (tmp_path / "journal").exists()
