@@ -95,6 +95,10 @@ def read_cases(document: Document, issuers: dict[str, Issuer]) -> list[Case]:
 def check_cases(documents: Documents) -> list[Finding]:
     """Everything in PolicyTests that names what does not exist, or could never come out."""
     rules: dict[str, set[str]] = {name: set() for name in documents.names["AccessPolicy"]}
+    if documents.unread:  # a policy may be in a file that could not be parsed
+        rules |= {
+            case.expect.policy or "": set() for test in documents.by_kind["PolicyTest"] for case in test.spec.cases
+        }
     for document in documents.by_kind["AccessPolicy"]:
         policy: AccessPolicySpec = document.spec
         rules[document.name] = {rule_name(rule, position) for position, rule in enumerate(policy.rules)}
@@ -111,7 +115,7 @@ def check_cases(documents: Documents) -> list[Finding]:
             _check_request(case, problems, at)
             _check_expect(case, rules, problems, (*at, "expect"))
             known = documents.names["Issuer"]
-            if case.token is not None and case.token.issuer not in known:
+            if case.token is not None and not documents.knows("Issuer", case.token.issuer):
                 message = f"unknown issuer `{case.token.issuer}`{suggestion(case.token.issuer, list(known))}"
                 problems.append(Problem((*at, "token", "issuer"), message))
         findings += document.findings(problems)

@@ -94,7 +94,7 @@ def _compile_tenants(documents: Documents, findings: list[Finding]) -> tuple[Ten
     if document is None or document.spec.tenants.removeprefix("data.") in documents.broken_data:
         return compile_registry(None, documents.data, []), None
     problems: list[Problem] = []
-    issuers = frozenset(documents.names["Issuer"])
+    issuers = None if documents.unread else frozenset(documents.names["Issuer"])
     registry = compile_registry(document.spec, documents.data, problems, issuers)
     findings += document.findings(problems)
     return registry, document.spec
@@ -111,14 +111,14 @@ def _compile_profile(
     problems: list[Problem] = []
     hosts = _compile_hosts(spec.match.hosts, problems, ("spec", "match", "hosts"))
     paths = _compile_paths(spec.match.paths, problems, ("spec", "match", "paths"))
-    broken = documents.names["Issuer"] - issuers.keys()
+    broken = {name for name in spec.authentication.issuers if documents.knows("Issuer", name)} - issuers.keys()
     authentication = None
-    if broken.isdisjoint(spec.authentication.issuers):
+    if not broken:
         location: Location = ("spec", "authentication")
         authentication = compile_authentication(spec.authentication, issuers, problems, location)
     fapi = compile_fapi(spec.fapi, problems, ("spec", "fapi")) if spec.fapi else None
     tenancy = None
-    tenancy_is_broken = tenants[0] is None and documents.names["Tenancy"]
+    tenancy_is_broken = tenants[0] is None and (documents.names["Tenancy"] or documents.unread)
     if spec.tenancy and not tenancy_is_broken:
         tenancy = compile_tenancy(spec.tenancy, *tenants, problems, ("spec", "tenancy"))
     findings += document.findings(problems)
@@ -146,7 +146,8 @@ def _compile_paths(texts: tuple[str, ...], problems: list[Problem], at: Location
 
 def _compile_policies(documents: Documents, tenants: TenantRegistry, findings: list[Finding]) -> PolicySet:
     policies = documents.by_kind["AccessPolicy"]
-    names = Names(tenants=frozenset(tenants), issuers=frozenset(documents.names["Issuer"]))
+    issuers = frozenset() if documents.unread else frozenset(documents.names["Issuer"])
+    names = Names(tenants=frozenset(tenants), issuers=issuers)
     named = [NamedPolicy(document.name, document.spec) for document in policies]
     problems: list[list[Problem]] = [[] for _ in named]
     compiled = compile_policies(named, names, documents.data, problems)

@@ -45,7 +45,12 @@ class Documents(Struct, frozen=True):
     names: dict[str, set[str]]  # by kind: also of documents that are broken, so that others may refer to them
     data: dict[str, Any]  # by file name without extension
     broken_data: set[str]  # names of data files that could not be read
+    unread: set[str]  # files whose documents nobody knows, for they could not be parsed
     findings: list[Finding]
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether a reference is good, or cannot be judged because a file could not be parsed."""
+        return name in self.names[kind] or bool(self.unread)
 
     def one(self, kind: str) -> Document | None:
         """The document of a kind that may appear once."""
@@ -55,7 +60,7 @@ class Documents(Struct, frozen=True):
 
 def read_documents(files: Mapping[str, bytes]) -> Documents:
     """Parse and bind every file, by path below the bundle's directory; all findings are in the result."""
-    documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, set(), [])
+    documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, set(), set(), [])
     seen: dict[tuple[str, str], Tree] = {}
     for path in sorted(files):
         try:
@@ -66,6 +71,8 @@ def read_documents(files: Mapping[str, bytes]) -> Documents:
                     _add_document(documents, tree, seen)
         except BundleError as error:
             documents.findings.extend(error.findings)
+            if not path.startswith(_DATA):
+                documents.unread.add(path)
     return documents
 
 

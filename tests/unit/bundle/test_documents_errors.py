@@ -358,6 +358,14 @@ def test_who_refers_to_a_broken_document_is_not_blamed() -> None:
     ]
 
 
+@pytest.mark.parametrize("file", ["issuer.yaml", "policy.yaml", "tenancy.yaml"])
+def test_who_refers_to_a_file_that_cannot_be_parsed_is_not_blamed(file: str) -> None:
+    policy = POLICY.replace("- roles: [officer]", "- {roles: [officer], issuers: [bank], tenants: [acme]}")
+    assert errors({**files(policy=policy), file: b"- ["}) == [
+        f"{file}:1: not valid YAML: did not find expected node content"
+    ]
+
+
 def test_two_documents_of_one_kind_and_name_are_refused_and_both_places_named() -> None:
     assert errors(files(again="# comment\n---\n" + POLICY)) == [
         "policy.yaml:3: metadata.name: AccessPolicy `staff` exists already, see again.yaml:5: remove or rename one"

@@ -1,0 +1,161 @@
+"""`extauthz bundle`: what people and pipelines see, and the exit codes they rely on."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from extauthz.cli import main
+from tests.unit.bundle.small_bundle import FILES, POLICY, TEST
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bundle", *arguments])
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        file = tmp_path / "small" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path / "small"
+
+
+def test_lint_of_a_good_bundle_ends_with_0_and_its_revision(directory: Path) -> None:
+    result = run("lint", str(directory))
+    assert (result.exit_code, result.output) == (
+        0,
+        (
+            f"{directory}: 0 errors, 0 warnings; revision small-1: 1 Bundle, 1 Issuer, 1 SecurityProfile, 1 Tenancy, "
+            "1 AccessPolicy, 1 PolicyTest\n"
+        ),
+    )
+
+
+def test_lint_prints_every_error_with_its_place_and_ends_with_1(directory: Path) -> None:
+    (directory / "policy.yaml").write_text(POLICY.replace("allow", "alow"))
+    (directory / "bundle.yaml").write_text("a: 1\na: 2\n")
+    result = run("lint", str(directory))
+    assert (result.exit_code, result.output) == (
+        1,
+        (
+            "error  bundle.yaml:2: key `a` is already set in line 1: remove one\n"
+            "error  policy.yaml:5: spec.effect: unknown value `alow`, did you mean `allow`?\n"
+            f"{directory}: 2 errors, 0 warnings\n"
+        ),
+    )
+
+
+def test_lint_for_pipelines(directory: Path) -> None:
+    (directory / "policy.yaml").write_text(POLICY.replace("allow", "alow"))
+    result = run("lint", "--format", "json", str(directory))
+    assert result.exit_code == 1
+    assert json.loads(result.output) == {
+        "ok": False,
+        "errors": 1,
+        "warnings": 0,
+        "findings": [
+            {
+                "file": "policy.yaml",
+                "line": 5,
+                "field": "spec.effect",
+                "message": "unknown value `alow`, did you mean `allow`?",
+                "severity": "error",
+            }
+        ],
+    }
+
+
+def test_warnings_fail_only_when_asked(directory: Path) -> None:
+    other = FILES["issuer.yaml"].replace("name: bank", "name: other").replace("//idp", "//other")
+    (directory / "other.yaml").write_text(other)
+    assert run("lint", str(directory)).exit_code == 0
+    strict = run("lint", "--strict", str(directory))
+    assert (strict.exit_code, strict.output.splitlines()[0]) == (
+        1,
+        (
+            "warning  other.yaml:3: metadata.name: no SecurityProfile accepts tokens of `other`: name it in "
+            "`authentication.issuers`"
+        ),
+    )
+
+
+def test_lint_of_no_directory_is_one_clear_line(tmp_path: Path) -> None:
+    result = run("lint", str(tmp_path / "none"))
+    assert (result.exit_code, result.output.splitlines()[0]) == (
+        1,
+        f"error  {tmp_path}/none: the directory does not exist",
+    )
+
+
+def test_test_says_how_many_cases_pass_and_which_rules_are_covered(directory: Path) -> None:
+    result = run("test", str(directory))
+    assert (result.exit_code, result.output) == (0, "1 of 1 cases pass; 1 of 1 rules covered (100 %)\n")
+
+
+def test_a_failing_case_is_shown_with_its_place_and_the_reason(directory: Path, tmp_path: Path) -> None:
+    (directory / "tests/staff.yaml").write_text(TEST.replace("tenant_id: acme", "tenant_id: globex"))
+    result = run("test", "--junit", str(tmp_path / "report.xml"), str(directory))
+    assert (result.exit_code, result.output) == (
+        1,
+        (
+            "FAIL  an officer reads  deny tenant_mismatch  (tests/staff.yaml:6)\n"
+            "      outcome: expected `allow`, got `deny`\n"
+            "      policy: expected `staff`, got none\n"
+            "      rule: expected `read`, got none\n"
+            "      tenant: expected `acme`, got none\n"
+            "      because: JWT-20 the resource belongs to another tenant\n"
+            "0 of 1 cases pass; 0 of 1 rules covered (0 %)\n"
+        ),
+    )
+    suite = ET.parse(tmp_path / "report.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    assert suite.find("testcase/failure") is not None
+
+
+def test_too_little_coverage_fails(directory: Path) -> None:
+    more = POLICY.replace("name: staff", "name: more").replace("officer", "manager")
+    (directory / "more.yaml").write_text(more)
+    assert run("test", str(directory)).exit_code == 0
+    result = run("test", "-v", "--min-coverage", "100", str(directory))
+    assert result.exit_code == 1
+    assert "no case matches rule `read` of policy `more`" in result.output
+
+
+def test_test_and_show_of_a_broken_bundle_end_with_3(directory: Path) -> None:
+    (directory / "policy.yaml").write_text("a: [")
+    for name in ("test", "show"):
+        result = run(name, str(directory))
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr == "error  policy.yaml:1: not valid YAML: did not find expected node content\n"
+
+
+def test_a_report_that_cannot_be_written_ends_with_4(directory: Path) -> None:
+    result = run("test", "--junit", str(directory / "none/report.xml"), str(directory))
+    assert (result.exit_code, result.stderr) == (
+        4,
+        f"extauthz: {directory}/none/report.xml: no such file or directory\n",
+    )
+
+
+def test_show_describes_what_would_be_in_force(directory: Path) -> None:
+    shown = json.loads(run("show", "--format", "json", str(directory)).output)
+    assert shown["revision"] == "small-1"
+    assert shown["documents"]["AccessPolicy"] == 1
+    assert shown["issuers"] == [
+        {"name": "bank", "issuer": "https://idp.bank.test", "keys": "https://idp.bank.test/certs"}
+    ]
+    text = run("show", str(directory)).output
+    assert f"digest: {shown['digest']}\n" in text
+    assert "  api: hosts api.bank.test, paths /api/**, authentication required\n" in text
+
+
+@pytest.mark.parametrize("name", ["lint", "test", "show"])
+def test_help_has_examples_and_exit_codes(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert f"extauthz bundle {name} " in result.output
+    assert "Exit codes:" in result.output
