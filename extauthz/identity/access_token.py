@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from extauthz.identity.algorithms import verify_signature
+from extauthz.identity.authentication import Authentication
 from extauthz.identity.claim_paths import MISSING, first_of, look_up
 from extauthz.identity.claims import build_subject
 from extauthz.identity.compact import Compact, parse_compact
-from extauthz.identity.issuer import Authentication, Issuer, Kind
+from extauthz.identity.issuer import Issuer, Kind
 from extauthz.identity.keys import Key, KeySet
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.reasons import Reason

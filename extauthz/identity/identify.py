@@ -10,8 +10,8 @@ from hashlib import sha256
 from msgspec import Struct
 
 from extauthz.identity.access_token import check_times, usable_keys, verify_access_token
+from extauthz.identity.authentication import Authentication
 from extauthz.identity.credential import read_credential
-from extauthz.identity.issuer import Authentication
 from extauthz.identity.keys import KeySet
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.ports import TokenCache

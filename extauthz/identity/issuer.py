@@ -1,23 +1,21 @@
-"""Issuer documents and `authentication` sections, compiled: what verification reads."""
+"""Issuer documents, compiled: what verification reads."""
 
 import re
-from collections.abc import Mapping
 from hashlib import sha256
-from urllib.parse import urlsplit
 
 from msgspec import Struct, json, structs
 
 from extauthz.identity.algorithms import ALGORITHMS
 from extauthz.identity.claim_paths import ClaimPath, compile_path, compile_paths
 from extauthz.identity.compact import canonical_type
-from extauthz.identity.document import AuthenticationSpec, ClaimsSpec, IssuerSpec, JwksSpec
+from extauthz.identity.document import ClaimsSpec, IssuerSpec, JwksSpec
 from extauthz.identity.presets import PRESETS, STANDARD_CLAIMS, Preset
-from extauthz.model.problems import Location, Problem, suggestion
+from extauthz.identity.urls import is_fetchable
+from extauthz.model.problems import Problem, suggestion
 
 MAX_LEEWAY = 60  # seconds; RFC 9068 section 4 allows "a few minutes", FAPI 2.0 section 5.3.2.1 no more than 60 s
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _ABSENT = "absent"
 
 
@@ -63,15 +61,6 @@ class Issuer(Struct, frozen=True):
     digest: bytes = b""  # of everything above: keys and cached tokens of another document never match
 
 
-class Authentication(Struct, frozen=True):
-    """What a profile demands of a caller."""
-
-    mode: str  # required, optional or none
-    issuers: tuple[Issuer, ...]
-    by_iss: Mapping[str, Issuer]
-    refuse_form_body: bool = True
-
-
 def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issuer | None:
     """Check the `spec` of an Issuer document; None when it has an error."""
     found: list[Problem] = []
@@ -105,47 +94,6 @@ def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issu
     if any(problem.severity == "error" for problem in found):
         return None
     return structs.replace(issuer, digest=sha256(json.encode(issuer)).digest())
-
-
-def compile_authentication(
-    spec: AuthenticationSpec, issuers: Mapping[str, Issuer], problems: list[Problem], location: Location
-) -> Authentication | None:
-    """Check an `authentication` section against the known issuers; None when it has an error."""
-    before = len(problems)
-    chosen: dict[str, Issuer] = {}
-    if spec.mode == "none" and spec.issuers:
-        problems.append(Problem((*location, "issuers"), "mode `none` verifies nobody: leave `issuers` out"))
-    if spec.mode != "none" and not spec.issuers:
-        problems.append(Problem(location, f"mode `{spec.mode}` needs `issuers`, the names of Issuer documents"))
-    for index, name in enumerate(spec.issuers):
-        where = (*location, "issuers", index)
-        issuer = issuers.get(name)
-        if issuer is None:
-            problems.append(Problem(where, f"unknown issuer `{name}`{suggestion(name, [*issuers])}"))
-        elif issuer.issuer in chosen:
-            other = chosen[issuer.issuer].name
-            problems.append(Problem(where, f"issuers `{other}` and `{name}` have the same `iss`: name one of them"))
-        else:
-            chosen[issuer.issuer] = issuer
-    if len(problems) > before:
-        return None
-    return Authentication(spec.mode, tuple(chosen.values()), chosen, spec.form_body == "refuse")
-
-
-def is_fetchable(url: str) -> str:
-    """What is wrong with a URL to fetch keys from, or that names an issuer; "" when nothing is (KEY-01)."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    if url != url.strip() or not url.isascii() or not url.isprintable() or " " in url or not host:
-        return "is not a URL"
-    if parts.username is not None or parts.fragment:
-        return "must have neither user nor fragment"
-    if parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK):
-        return ""
-    return "must begin with `https://`; `http://` is for loopback only"
 
 
 def _check_issuer(issuer: str, preset: Preset, problems: list[Problem]) -> None:
