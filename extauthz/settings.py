@@ -168,7 +168,7 @@ def _override(
     try:
         trees = parse_yaml(text.encode("utf-8", "surrogateescape"), origin)
     except BundleError as error:
-        errors += [str(finding) for finding in error.findings]
+        errors += [str(msgspec.structs.replace(finding, line=0)) for finding in error.findings]
         return
     yield _Override(origin, location, trees[0].value if trees else None)
 
