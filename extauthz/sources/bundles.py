@@ -201,10 +201,10 @@ class BundleSource:
                 self.refresh()
             except Exception:  # noqa: BLE001 - likewise a listener that fails, e.g. for want of disk
                 _log.exception("what a new bundle led to failed; the directory stays watched")
-            if self._watched != watched:
-                watched = set(self._watched)
-                changes = self._watch(watched)
             try:
+                if self._watched != watched:
+                    watched = set(self._watched)
+                    changes = self._watch(watched)
                 next(changes)
             except (OSError, RuntimeError, StopIteration):
                 # Gone meanwhile, or the kernel has no watch left: look by time alone, and try again.
