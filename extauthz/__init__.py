@@ -1,0 +1,1 @@
+"""The decision point that Envoy asks before it forwards a request."""

@@ -81,8 +81,8 @@ def _find_bad_parameter(obligations: Obligations) -> _Fault | None:
         if not name or not is_safe_value(name) or not is_safe_value(value):
             return "T-38", "an obligation's query parameter holds control characters or has no name"
     names = [name for name, _ in obligations.metadata]
-    if len(set(names)) != len(names) or not all(is_safe_value(name) for name in names):
-        return "T-38", "an obligation's metadata has a name twice or one with control characters"
+    if len(set(names)) != len(names) or not all(name and is_safe_value(name) for name in names):
+        return "T-38", "an obligation's metadata has a name twice, an empty one or one with control characters"
     if not BUILT_IN_METADATA.isdisjoint(names):
         return "T-38", "an obligation sets metadata that is ours"
     return None

@@ -184,7 +184,7 @@ def test_key_01_metadata_that_is_not_the_issuers_is_refused(
     assert [] == world.published
 
 
-def test_key_01_redirects_are_not_followed(idp: IdentityProvider, world: World) -> None:
+def test_t56_key_01_redirects_are_not_followed(idp: IdentityProvider, world: World) -> None:
     idp.responses["/moved"] = body(b"", 302, location=f"{idp.url}/keys")
     world.run(with_uri(idp, path="/moved"))
     until(lambda: "failed" in world.results)
@@ -283,7 +283,7 @@ MISBEHAVING = {
 
 
 @pytest.mark.parametrize("case", MISBEHAVING)
-def test_a_misbehaving_issuer_changes_nothing_and_is_asked_again(
+def test_t56_a_misbehaving_issuer_changes_nothing_and_is_asked_again(
     case: str, idp: IdentityProvider, world: World
 ) -> None:
     """The last good keys stay in force, the failure is told, and the issuer's recovery is noticed."""
@@ -360,7 +360,7 @@ def test_a_set_without_usable_keys_takes_the_old_ones_out_of_force(idp: Identity
     assert "the issuer publishes no usable key" == world.source.status()[0].error
 
 
-def test_key_02_an_unknown_key_id_leads_to_one_fetch_however_many_tokens_name_one(
+def test_t56_key_02_an_unknown_key_id_leads_to_one_fetch_however_many_tokens_name_one(
     idp: IdentityProvider, world: World
 ) -> None:
     world.run(with_uri(idp))
