@@ -20,7 +20,7 @@ from extauthz.model.decision import Deny, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
 
-# Issuers publish at most three keys of one algorithm at a time (previous, current, next); each try costs a check.
+# A rotation has three keys of one algorithm at a time (previous, current, next); each try costs a check.
 MAX_CANDIDATES = 4
 # JWT-16: members that only ID tokens (OIDC Core 3.1.3.6, 3.3.2.11), events (RFC 8417) and DPoP proofs have.
 _FOREIGN_CLAIMS = ("at_hash", "c_hash", "events", "htm", "htu")

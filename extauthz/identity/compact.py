@@ -13,7 +13,7 @@ from extauthz.model.reasons import Reason
 
 # Servers commonly cut header lines at 8 KiB, so a longer token never arrives whole.
 MAX_TOKEN = 8 * 1024
-MAX_KEY_ID = 256  # the longest in use are hex digests of 128
+MAX_KEY_ID = 256  # twice a SHA-512 in hex
 _SEGMENTS_SIGNED, _SEGMENTS_ENCRYPTED = 3, 5
 _ENCRYPTION_MEMBERS = ("enc", "zip")  # RFC 7516 section 4.1
 

@@ -26,15 +26,16 @@ from extauthz.identity.compact import MAX_KEY_ID
 from extauthz.identity.issuer import Issuer
 from extauthz.identity.strict_json import AmbiguousJsonError, read_object
 
-# The fullest public documents hold about ten keys, some with certificate chains, in under 40 KiB.
+# Generous for a handful of keys with certificate chains, and small enough to read at once.
 MAX_JWKS = 1024 * 1024
 MAX_KEYS = 100
-# FAPI 2.0 section 5.4 asks for 2048 bits or more. A check costs 21 us with 2048 bits and 210 us with 8192, and the
-# time grows with the square, so a longer key would let one forged token hold up everybody.
+# JWT-14: FAPI 2.0 section 5.4 asks for 2048 bits or more. A check takes 21 us with 2048 bits and 210 us with 8192
+# (measured), so a longer key would let one forged token hold up everybody.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
-# FIPS 186-5 section 5.4 begins at 2**16; libraries refuse beyond 64 bits, for the time of a check grows with it.
+# 65537 is what everybody uses; the time of a check grows with the exponent, and OpenSSL refuses more than 64 bits
+# beside a modulus of 4096 (observed).
 MIN_EXPONENT, MAX_EXPONENT = 2**16, 2**64
-# RFC 7518 section 6 and RFC 8037 section 2: what only a private or symmetric key has.
+# JWT-14; RFC 7518 section 6 and RFC 8037 section 2: what only a private or symmetric key has.
 _PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _REQUIRED_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _CURVES: dict[str, tuple[Callable[[], EllipticCurve], int]] = {

@@ -56,7 +56,8 @@ PRESETS = {
         issuer_pattern=r".+/realms/[^/]+",
         issuer_hint="ends with `/realms/<realm>`",
     ),
-    # ID tokens name neither `azp` nor `client_id`, and their audience is a client, never an API.
+    # Access tokens name their client, `azp` or in the RFC 9068 profile `client_id`; an ID token's audience is a client,
+    # never an API.
     "auth0": Preset(
         algorithms=("RS256", "PS256"),
         types=("JWT", "at+jwt"),
@@ -80,8 +81,8 @@ PRESETS = {
         issuer_pattern=r".+/oauth2/[^/]+",
         issuer_hint="ends with `/oauth2/<authorization server>`; the org server's tokens are for Okta alone",
     ),
-    # v2.0 names the client `azp`, v1.0 `appid`; ID tokens have neither. `oid` with the tenant is the user, `sub` is
-    # another one in each application.
+    # Access tokens v2.0 name the client `azp`, v1.0 `appid`; the ID token reference lists neither. `oid` with the tenant is the user; `sub` is another one in
+    # each application.
     "entra": Preset(
         algorithms=("RS256",),
         types=("JWT",),

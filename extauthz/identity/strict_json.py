@@ -7,7 +7,7 @@ import json
 from math import isfinite
 from typing import NoReturn
 
-# The claims of common identity providers nest at most five deep; a limit keeps every later walk small.
+# Twice as deep as the claims of the presets nest; a limit keeps every later walk small.
 MAX_DEPTH = 12
 _MAX_INTEGER = 2**63  # what conditions can hold; RFC 8259 section 6 promises less
 
