@@ -81,8 +81,8 @@ PRESETS = {
         issuer_pattern=r".+/oauth2/[^/]+",
         issuer_hint="ends with `/oauth2/<authorization server>`; the org server's tokens are for Okta alone",
     ),
-    # Access tokens v2.0 name the client `azp`, v1.0 `appid`; the ID token reference lists neither. `oid` with the tenant is the user; `sub` is another one in
-    # each application.
+    # Access tokens v2.0 name the client `azp`, v1.0 `appid`; the vendor's list of ID token claims has neither. `oid`
+    # with the tenant is the user; `sub` is another one in each application.
     "entra": Preset(
         algorithms=("RS256",),
         types=("JWT",),
