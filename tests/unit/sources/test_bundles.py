@@ -242,7 +242,7 @@ def test_a_hundred_reloads_each_come_into_force_and_leave_nothing_behind(
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.002):
             world = watched.live.current
             if world is not None:
                 seen.add(
