@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from extauthz.guards import Refusal, refuse_bound_token
 from extauthz.identity import identify
-from extauthz.model.decision import Allow, Decision, Deny, Evidence, Undecided
+from extauthz.model.decision import NOTHING_KNOWN, Allow, Decision, Deny, Evidence, Known, Pending, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
 from extauthz.policy import Verdict
@@ -20,18 +20,27 @@ from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 D = TypeVar("D", Allow, Deny, Allow | Deny, Deny | Undecided)
 
 
-def decide(asked: Request | Connection | Refused, world: Snapshot, now: int) -> Decision:
-    """Decide one Check. `now` is whole seconds since the epoch."""
+Asked = Request | Connection | Refused
+
+
+def decide(asked: Asked, world: Snapshot, now: int) -> Decision:
+    """Decide one Check from what is in memory alone. `now` is whole seconds since the epoch."""
+    decision = advance(asked, world, now, NOTHING_KNOWN)
+    return decision.otherwise if isinstance(decision, Pending) else decision
+
+
+def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision | Pending:
+    """Decide one Check, or say what must be asked outside first; call again with the answer in `known`."""
     match asked:
         case Request():
-            return _decide_request(asked, world, now)
+            return _decide_request(asked, world, now, known)
         case Connection():
             return _conclude(world.policies.evaluate_connection(asked), Evidence())
         case Refused():
             return Deny(asked.reason, asked.check)
 
 
-def _decide_request(request: Request, world: Snapshot, now: int) -> Decision:
+def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:  # noqa: ARG001
     profile = world.profiles.find(request.host, request.segments)
     if profile is None:
         return Deny(Reason.NO_PROFILE)

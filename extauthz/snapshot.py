@@ -8,7 +8,7 @@ from extauthz.guards import FapiHeaders, TenancyGuard, TenantRegistry
 from extauthz.identity import Authentication, KeySet
 from extauthz.model.hosts import HostPattern
 from extauthz.model.paths import PathPattern
-from extauthz.model.ports import TokenCache
+from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked, TokenCache
 from extauthz.policy import PolicySet
 
 
@@ -67,3 +67,5 @@ class Snapshot(Struct, frozen=True):
     policies: PolicySet
     tokens: TokenCache
     documents: Mapping[str, int]  # how many of each kind, for status
+    replay: ReplayStore = RefuseEveryProof()
+    revoked: Revoked = NothingRevoked()  # at run time; what the bundle revokes is compiled in

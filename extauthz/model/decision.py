@@ -1,5 +1,7 @@
 """What a Check ends in: a closed set, each with its evidence."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from extauthz.model.reasons import Reason
@@ -70,6 +72,10 @@ class Deny(Struct, frozen=True, gc=False):
     detail: str = ""  # for journal and explain only, never for the client; no claim or header values
     evidence: Evidence = NO_EVIDENCE
     scopes: tuple[str, ...] = ()  # for SCOPE_INSUFFICIENT: what would have been needed
+    scheme: str = ""  # of the challenge: what the client used, or must use; "" is Bearer
+    offers: tuple[str, ...] = ()  # more challenges, bare, for schemes that would be accepted too
+    parameters: tuple[tuple[str, str], ...] = ()  # more parameters of the challenge, e.g. acr_values, max_age, algs
+    client_headers: tuple[tuple[str, str], ...] = ()  # sent with the refusal, e.g. DPoP-Nonce
     header: str = ""  # for the FAPI reasons: the name of the header at fault
     ecosystem: str = ""  # shape of the error body; "" is application/problem+json
     issuer: str = ""  # metadata.name of the Issuer whose token was refused, "" before one is known
@@ -87,3 +93,29 @@ class Undecided(Struct, frozen=True, gc=False):
 
 
 Decision = Allow | Deny | Undecided
+
+
+class IntrospectToken(Struct, frozen=True, gc=False):
+    """What does the issuer say about this opaque token? The answer is its JSON document (RFC 7662), as bytes."""
+
+    issuer: str  # metadata.name of the Issuer document
+    token: str
+
+
+class FirstUse(Struct, frozen=True, gc=False):
+    """Was this never seen before? The answer is a bool; whoever answers remembers it until `expires`."""
+
+    key: bytes
+    expires: int  # seconds since the epoch
+
+
+Question = IntrospectToken | FirstUse
+Known = Mapping[Question, bytes | bool]  # answers so far
+NOTHING_KNOWN: Known = {}
+
+
+class Pending(Struct, frozen=True, gc=False):
+    """The decision needs a fact from outside; the handler asks and decides again with the answer."""
+
+    question: Question
+    otherwise: Deny | Undecided  # the answer when the fact cannot be had in time

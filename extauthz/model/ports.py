@@ -26,3 +26,35 @@ class NoTokenCache:
 
     def put(self, key: bytes, subject: Subject) -> None:
         """Nothing is kept."""
+
+
+class ReplayStore(Protocol):
+    """Remembers one-time ids (RFC 9449 section 11.1)."""
+
+    def first_use(self, key: bytes, expires: int) -> bool | None:
+        """Whether `key` was never seen; it is then remembered until `expires`. None: must be asked outside."""
+        ...
+
+
+class RefuseEveryProof:
+    """In force until a real store is there."""
+
+    def first_use(self, key: bytes, expires: int) -> bool | None:  # noqa: ARG002
+        """Nothing is a first use."""
+        return False
+
+
+class Revoked(Protocol):
+    """What was revoked at run time, beside the bundle (JWT-13)."""
+
+    def find(self, subject: Subject, tenant: str, now: int) -> str:
+        """The name of the entry that revokes this caller, "" when there is none."""
+        ...
+
+
+class NothingRevoked:
+    """Without a control socket nothing can be revoked at run time."""
+
+    def find(self, subject: Subject, tenant: str, now: int) -> str:  # noqa: ARG002
+        """Nobody is revoked."""
+        return ""

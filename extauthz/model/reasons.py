@@ -16,8 +16,11 @@ Outcome = Literal["allow", "deny", "undecided"]
 # token          401, challenge with `invalid_token`
 # scope          403, challenge with `insufficient_scope` and the scopes needed
 # header         400, the ecosystem's error body, no challenge
+# proof          401, challenge with `invalid_dpop_proof` (RFC 9449 section 7.1)
+# nonce          401, challenge with `use_dpop_nonce` and one DPoP-Nonce header (RFC 9449 section 9)
+# step           401, challenge with `insufficient_user_authentication` (RFC 9470 section 3)
 # unavailable    503 with Retry-After, no challenge
-Shape = Literal["none", "credential", "request", "token", "scope", "header", "unavailable"]
+Shape = Literal["none", "credential", "request", "token", "scope", "header", "proof", "nonce", "step", "unavailable"]
 
 
 class Reason(Enum):
@@ -61,8 +64,28 @@ class Reason(Enum):
     TOKEN_NOT_YET_VALID = ("deny", 401, "token", "the access token is not valid yet")
     TOKEN_LIFETIME_TOO_LONG = ("deny", 401, "token", "the access token is not acceptable")
     TOKEN_BINDING_UNVERIFIED = ("deny", 401, "token", "the access token is bound to a key or certificate")
+    TOKEN_REVOKED = ("deny", 401, "token", "the access token is not acceptable")
+    TOKEN_INACTIVE = ("deny", 401, "token", "the access token is not acceptable")
     SCOPE_INSUFFICIENT = ("deny", 403, "scope", "the access token lacks a scope")
     ROLES_INVALID = ("deny", 403, "none", "not permitted")
+
+    # --- the sender of a token (MTLS, DP) and of a request (ST, SG)
+    SENDER_CONSTRAINT_MISSING = ("deny", 401, "token", "a sender-constrained access token is required")
+    CERTIFICATE_MISSING = ("deny", 401, "token", "the access token is bound to a certificate")
+    CERTIFICATE_MISMATCH = ("deny", 401, "token", "the access token is bound to another certificate")
+    PROOF_MISSING = ("deny", 401, "proof", "a DPoP proof is required")
+    PROOF_INVALID = ("deny", 401, "proof", "the DPoP proof is not acceptable")
+    PROOF_REPLAYED = ("deny", 401, "proof", "the DPoP proof is not acceptable")
+    PROOF_KEY_MISMATCH = ("deny", 401, "token", "the access token is bound to another key")
+    PROOF_NONCE_REQUIRED = ("deny", 401, "nonce", "a nonce is required in the DPoP proof")
+    STEP_UP_REQUIRED = ("deny", 401, "step", "a stronger or more recent authentication is required")
+    SIGNATURE_MISSING = ("deny", 401, "none", "a message signature is required")
+    SIGNATURE_INVALID = ("deny", 401, "none", "the message signature is not acceptable")
+    SIGNED_BODY_INVALID = ("deny", 400, "none", "the signed body is not acceptable")
+    SIGNED_BODY_REPLAYED = ("deny", 403, "none", "the signed body was used before")
+    SERVICE_IDENTITY_MISSING = ("deny", 403, "none", "not permitted")
+    SERVICE_IDENTITY_REFUSED = ("deny", 403, "none", "not permitted")
+    EMERGENCY_DENIED = ("deny", 403, "none", "not permitted")
 
     # --- tenancy
     TENANT_CLAIM_INVALID = ("deny", 403, "none", "not permitted")
@@ -85,6 +108,8 @@ class Reason(Enum):
     # --- undecided: we could not tell, so the request does not pass
     NO_BUNDLE = ("undecided", 503, "unavailable", "authorization is not ready")
     KEYS_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
+    INTROSPECTION_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
+    REPLAY_STORE_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
     JOURNAL_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
     OVERLOADED = ("undecided", 503, "unavailable", "authorization is overloaded")
     DEADLINE_EXCEEDED = ("undecided", 503, "unavailable", "authorization is overloaded")
