@@ -1,10 +1,10 @@
-"""What a client reads when it is refused: challenge and body.
+"""The body that a client reads when it is refused.
 
 Rule: fixed words only. No claim, header value, policy name or exception text leaves here (T-70).
 """
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from http import HTTPStatus
 
 from msgspec import Struct
@@ -12,17 +12,16 @@ from msgspec.json import encode
 
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.reasons import Reason
+from extauthz.wire.challenges import ERRORS
 
-# RFC 6750 section 3: the error code of each shape; a request without a credential gets a bare challenge.
-_ERRORS = {"request": "invalid_request", "token": "invalid_token", "scope": "insufficient_scope"}
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749 section 3.3
 _CODES = {
     "none": "access_denied",
     "credential": "authentication_required",
     "header": "invalid_header",
     "unavailable": "temporarily_unavailable",
-    **_ERRORS,
+    **ERRORS,
 }
+_PLAIN_CODES = {400: "invalid_request", 401: "invalid_signature"}  # refusals without a challenge
 _HEADER_NAME = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _CDR = "urn:au-cds:error:cds-all:"
 
@@ -32,24 +31,6 @@ class Body(Struct, frozen=True):
 
     media_type: str
     text: str
-
-
-def challenge(refusal: Deny | Undecided, realm: str) -> str:
-    """The value of WWW-Authenticate, "" when the reason calls for none."""
-    scopes = refusal.scopes if isinstance(refusal, Deny) and refusal.reason.shape == "scope" else ()
-    return _challenge(refusal.reason, scopes, realm)
-
-
-@lru_cache(maxsize=1024)
-def _challenge(reason: Reason, scopes: tuple[str, ...], realm: str) -> str:
-    if reason.shape != "credential" and reason.shape not in _ERRORS:
-        return ""
-    parameters = [f'realm="{realm}"'] if realm else []
-    if error := _ERRORS.get(reason.shape):
-        parameters += [f'error="{error}"', f'error_description="{reason.words}"']
-    if needed := " ".join(scope for scope in scopes if _SCOPE_TOKEN.fullmatch(scope)):
-        parameters.append(f'scope="{needed}"')
-    return "Bearer " + ", ".join(parameters) if parameters else "Bearer"
 
 
 def body(refusal: Deny | Undecided, decision_id: str, interaction_id: str, *, is_grpc: bool) -> Body:
@@ -93,8 +74,8 @@ def _details(reason: Reason) -> str:
 
 def _code(reason: Reason) -> str:
     """One word for programs, coarser than the reason: a stranger cannot tell an unknown tenant from a denial."""
-    if reason.shape == "none" and reason.status == HTTPStatus.BAD_REQUEST:
-        return "invalid_request"
+    if reason.shape == "none":
+        return _PLAIN_CODES.get(reason.status, _CODES["none"])
     return _CODES[reason.shape]
 
 

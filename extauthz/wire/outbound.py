@@ -15,6 +15,7 @@ from extauthz.model.decision import NO_OBLIGATIONS, Allow, Decision, Deny, Undec
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts
 from extauthz.wire import denials, encode
+from extauthz.wire.challenges import challenges
 from extauthz.wire.identity_headers import identity_headers
 from extauthz.wire.names import clean, encode_query, twins
 from extauthz.wire.options import INTERACTION_HEADER, OutboundOptions
@@ -107,7 +108,8 @@ def _refuse(
     response = [
         encode.http_status(refusal.reason.status),
         *(encode.overwriting_header(_REFUSED, *pair) for pair in ids if pair[1]),
-        _fixed_headers(options, denials.challenge(refusal, options.realm), retry_after, body.media_type),
+        _fixed_headers(options, challenges(refusal, options.realm), retry_after, body.media_type),
+        *_own_headers(refusal),
         encode.text(b"\x1a", body.text),
     ]
     answer, metadata = encode.nested(shape, b"".join(response)), _metadata(refusal, context)
@@ -116,12 +118,15 @@ def _refuse(
 
 
 @lru_cache(maxsize=1024)
-def _fixed_headers(options: OutboundOptions, challenge: str, retry_after: int, media_type: str) -> bytes:
-    """The headers of a refusal that follow from its reason and the configuration."""
+def _fixed_headers(options: OutboundOptions, challenged: tuple[str, ...], retry_after: int, media_type: str) -> bytes:
+    """The headers of a refusal that follow from its reason and the configuration.
+
+    Envoy removes what it has under our names before it adds ours, so that two of one name are two lines.
+    """
     headers = [("cache-control", "no-store")]
-    if challenge:
-        exposed = f"www-authenticate, {options.decision_header}, {INTERACTION_HEADER}"
-        headers += [("www-authenticate", challenge), ("access-control-expose-headers", exposed)]
+    if challenged:
+        exposed = f"www-authenticate, dpop-nonce, {options.decision_header}, {INTERACTION_HEADER}"
+        headers += [*(("www-authenticate", line) for line in challenged), ("access-control-expose-headers", exposed)]
     if retry_after:
         headers.append(("retry-after", str(retry_after)))
     if media_type:
@@ -148,6 +153,14 @@ def _explain(reason: Reason, policy: str, rule: str, revision: str, tenant: str)
         "policy": clean(policy, _MAX_NAME),
         "reason": reason.code,
         "revision": clean(revision, _MAX_NAME),
+def _own_headers(refusal: Deny | Undecided) -> list[bytes]:
+    """The headers that belong to one refusal, e.g. its DPoP-Nonce, of which there must be exactly one."""
+    if not isinstance(refusal, Deny):
+        return []
+    once = {name.lower(): value for name, value in refusal.client_headers}
+    return [encode.overwriting_header(_REFUSED, *pair) for pair in once.items()]
+
+
         "rule": clean(rule, _MAX_NAME),
         "tenant": clean(tenant, _MAX_NAME),
     }

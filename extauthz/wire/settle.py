@@ -17,6 +17,9 @@ BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "ru
 _OUTCOMES = {Allow: "allow", Deny: "deny", Undecided: "undecided"}
 
 _Fault = tuple[str, str]  # the threat and what is wrong
+_OURS_IN_REFUSALS = frozenset(
+    {"access-control-expose-headers", "cache-control", "content-type", "retry-after", "www-authenticate"}
+)
 
 
 def settle(decision: Decision, options: OutboundOptions) -> Decision:
@@ -27,9 +30,9 @@ def settle(decision: Decision, options: OutboundOptions) -> Decision:
     """
     if decision.reason.outcome != _OUTCOMES[type(decision)]:
         return Undecided(Reason.INTERNAL_ERROR, detail="outcome and reason differ", evidence=decision.evidence)
-    if not isinstance(decision, Allow):
+    if isinstance(decision, Undecided):
         return decision
-    fault = _find_fault(decision, options)
+    fault = _find_fault(decision, options) if isinstance(decision, Allow) else _find_bad_answer(decision, options)
     if fault is None:
         return decision
     return Undecided(Reason.INTERNAL_ERROR, *fault, evidence=decision.evidence)
@@ -52,6 +55,16 @@ def _find_fault(decision: Allow, options: OutboundOptions) -> _Fault | None:
 def _find_oversize(obligations: Obligations, size: int) -> _Fault | None:
     pairs = (
         *obligations.upstream_headers,
+def _find_bad_answer(decision: Deny, options: OutboundOptions) -> _Fault | None:
+    """A refusal's own headers are written as they are, so they hold no more than a nonce needs (RFC 9449 section 8)."""
+    for name, value in decision.client_headers:
+        if not may_set(name.lower()) or name.lower() in _OURS_IN_REFUSALS or name.lower() in reserved_names(options):
+            return "T-38", "a refusal sets a header that it may not set"
+        if not is_safe_value(value) or len(value) > MAX_ADDED_BYTES:
+            return "T-38", "the value of a refusal's header is too long or holds control characters"
+    return None
+
+
         *obligations.client_headers,
         *obligations.set_query,
         *obligations.metadata,
