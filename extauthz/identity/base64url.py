@@ -25,5 +25,15 @@ def encode(value: bytes) -> str:
     return _encode(value).decode()
 
 
+def without_unused_bits(text: str) -> str | None:
+    """The one spelling of what `text` holds, also where its writer left unused bits set (MTLS-05); None as above."""
+    if not text or not _ALPHABET.fullmatch(text):
+        return None
+    try:
+        return encode(a2b_base64(text.encode().translate(_TO_STANDARD) + b"=" * (-len(text) % 4)))
+    except Error:
+        return None
+
+
 def _encode(value: bytes) -> bytes:
     return b2a_base64(value, newline=False).rstrip(b"=").translate(_FROM_STANDARD)

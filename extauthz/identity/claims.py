@@ -9,6 +9,8 @@ from typing import TypeGuard
 from msgspec import json
 
 from extauthz.identity.claim_paths import MISSING, ClaimPath, first_of, look_up
+from extauthz.identity.confirmation import read_confirmation
+from extauthz.identity.delegation import read_actors
 from extauthz.identity.issuer import ClaimMap, Issuer
 from extauthz.model.decision import Deny
 from extauthz.model.reasons import Reason
@@ -34,18 +36,22 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
     where = issuer.claims
     # `sub` is unique within its issuer only, and a client id never stands in for it (JWT-12, JWT-21)
     identifier = _name(claims, where.subject)
-    client, acr, token_id = (_name(claims, paths) for paths in (where.client, _one(where.acr), where.token_id))
+    texts = (where.client, _one(where.acr), where.token_id, where.session)
+    client, acr, token_id, session = (_name(claims, paths) for paths in texts)
     if not identifier:
         return Deny(Reason.TOKEN_CLAIM_INVALID, "JWT-12", "no subject")
-    if client is None or acr is None or token_id is None:
+    if client is None or acr is None or token_id is None or session is None:
         return Deny(Reason.TOKEN_CLAIM_INVALID, "JWT-12", "a claim that must be a text is not")
     expires_at, not_before, issued_at = (read_time(claims.get(name, MISSING)) for name in ("exp", "nbf", "iat"))
     auth_time = read_time(look_up(claims, where.auth_time)) if where.auth_time else 0
     if expires_at is None or not_before is None or issued_at is None or auth_time is None:
         return Deny(Reason.TOKEN_CLAIM_INVALID, "JWT-11", "a time that is not a whole number of seconds")
-    confirmation = _confirmation(claims)
+    confirmation = read_confirmation(claims)
     if isinstance(confirmation, Deny):
         return confirmation
+    actors = read_actors(claims, issuer.issuer)
+    if isinstance(actors, Deny):
+        return actors
     scopes = _scopes(claims, where.scopes)
     if isinstance(scopes, Deny):
         return scopes
@@ -70,7 +76,11 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
         expires_at=expires_at,
         token_id=token_id,
         key_id=key_id,
-        confirmation=confirmation,
+        confirmation=confirmation.names,
+        jkt=confirmation.jkt,
+        x5t=confirmation.x5t,
+        session=session,
+        actors=actors,
         claims=payload,
     )
 
@@ -143,13 +153,3 @@ def _tenant(claims: dict[str, object], where: ClaimMap) -> str | Deny:
         return found
     why = "no tenant" if found is MISSING else "not exactly one tenant"
     return Deny(Reason.TENANT_CLAIM_INVALID, "JWT-20", why)
-
-
-def _confirmation(claims: dict[str, object]) -> tuple[str, ...] | Deny:
-    """Names of the `cnf` members; a `cnf` that binds to nothing we can read is not a bearer token (MTLS-10)."""
-    if "cnf" not in claims:
-        return ()
-    members = claims["cnf"]
-    if isinstance(members, dict) and members and all(_is_name(name) for name in members):
-        return tuple(members)
-    return Deny(Reason.TOKEN_BINDING_UNVERIFIED, "MTLS-10", "a confirmation that names no key")

@@ -29,7 +29,7 @@ class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """Where facts about the caller are found in the claims.
 
     `tenant`, `scopes`, `acr`, `authTime`: one path. `roles`: paths whose lists are joined. `subject`, `client`,
-    `tokenId`: paths of which the first one present counts.
+    `tokenId`, `session`: paths of which the first one present counts.
     """
 
     subject: PathsSpec | None = None
@@ -41,6 +41,7 @@ class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     acr: PathSpec | None = None
     auth_time: PathSpec | None = None
     token_id: PathsSpec | None = None
+    session: PathsSpec | None = None  # what a logout ends, for revocation
 
 
 class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

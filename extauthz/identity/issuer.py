@@ -39,6 +39,7 @@ class ClaimMap(Struct, frozen=True):
     acr: ClaimPath
     auth_time: ClaimPath
     token_id: tuple[ClaimPath, ...]
+    session: tuple[ClaimPath, ...]
 
 
 class Issuer(Struct, frozen=True):
@@ -190,6 +191,7 @@ def _claims(spec: ClaimsSpec, preset: Preset, problems: list[Problem]) -> ClaimM
         acr=one("acr", "acr"),
         auth_time=one("auth_time", "authTime"),
         token_id=several("token_id", "tokenId"),
+        session=several("session", "session"),
     )
     if not claims.subject:
         problems.append(Problem(("spec", "claims", "subject"), "`subject` must name a claim: a caller needs an id"))

@@ -32,6 +32,7 @@ STANDARD_CLAIMS = ClaimsSpec(
     acr="acr",
     auth_time="auth_time",
     token_id="jti",  # noqa: S106 - the name of a claim
+    session="sid",
 )
 
 PRESETS = {
@@ -52,6 +53,7 @@ PRESETS = {
             tenant="organization",
             tenant_optional=True,  # only tokens of scope `organization` have it
             roles=["realm_access.roles"],
+            session=["sid", "session_state"],  # the latter before version 25
         ),
         issuer_pattern=r".+/realms/[^/]+",
         issuer_hint="ends with `/realms/<realm>`",
@@ -105,7 +107,7 @@ PRESETS = {
         types=("absent", "JWT"),
         kind=KindSpec(claim="token_use", any_of=["access"]),
         audience_claim="client_id",
-        claims=ClaimsSpec(roles=[["cognito:groups"]]),
+        claims=ClaimsSpec(roles=[["cognito:groups"]], session="origin_jti"),  # one a refresh token
         require_claims=("sub", "client_id", "iat", "jti"),
         issuer_pattern=r"https://(issuer\.)?cognito-idp\.[a-z0-9-]+\.amazonaws\.com/.+",
         issuer_hint="is `https://cognito-idp.<region>.amazonaws.com/<pool>`",

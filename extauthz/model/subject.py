@@ -25,8 +25,8 @@ class Subject(Struct, frozen=True, gc=False):
     token_id: str = ""  # `jti` or what the issuer uses instead; "" when the token has none
     key_id: str = ""  # `kid` of the key that verified the token
     confirmation: tuple[str, ...] = ()  # names of the `cnf` members (RFC 7800); not empty: sender-constrained
-    jkt: str = ""  # `cnf.jkt`: thumbprint of the DPoP key (RFC 9449 section 6.1)
-    x5t: str = ""  # `cnf["x5t#S256"]`: thumbprint of the client certificate (RFC 8705 section 3.1)
+    jkt: str = ""  # `cnf.jkt`: thumbprint of the DPoP key (RFC 9449 section 6.1), canonical base64url
+    x5t: str = ""  # `cnf["x5t#S256"]`: thumbprint of the certificate (RFC 8705 section 3.1), canonical base64url
     session: str = ""  # `sid`, for revocation
     actors: tuple[str, ...] = ()  # subjects of the `act` chain, the current actor first (RFC 8693 section 4.1)
     claims: bytes = b"{}"

@@ -62,7 +62,7 @@ def test_a_failing_case_says_everything_that_came_out_otherwise() -> None:
         ({"token": token(roles="officer")}, "roles_invalid"),
         ({"token": token(tenant_id=None)}, "tenant_claim_invalid"),
         ({"token": token(tenant_id="globex")}, "tenant_mismatch"),
-        ({"token": token(cnf={"x5t#S256": "x"})}, "token_binding_unverified"),
+        ({"token": token(cnf={"x5t#S256": "A" * 43})}, "token_binding_unverified"),
         ({"token": token(iss="https://evil.test")}, "token_issuer_refused"),
         ({"token": token(exp=1767225600 + 10**6)}, "token_lifetime_too_long"),
         ({"token": None, "request": CASE["request"] | {"headers": {"Authorization": "Basic x"}}}, "scheme_unsupported"),

@@ -174,7 +174,8 @@ def test_mtls_10_a_confirmation_that_binds_to_nothing_is_never_a_bearer_token(cn
 
 
 def test_mtls_10_the_members_of_a_confirmation_are_named() -> None:
-    assert ("jkt", "x5t#S256") == subject(cnf={"jkt": "a", "x5t#S256": "b"}).confirmation
+    assert ("jkt", "x5t#S256") == subject(cnf={"jkt": "A" * 43, "x5t#S256": "B" * 42 + "A"}).confirmation
+    assert ("jwk", "kid") == subject(cnf={"jwk": {}, "kid": "1"}).confirmation
     assert () == subject().confirmation
 
 

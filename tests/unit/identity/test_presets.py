@@ -252,7 +252,7 @@ def test_jwt_16_other_tokens_of_the_same_issuer_are_refused(case: str) -> None:
 
 def test_keycloak_names_a_service_accounts_client_twice_and_dpop_tokens_by_their_type() -> None:
     assert "accepted" == refusal(token_of("keycloak", client_id="mobile-app"), issuer_of("keycloak"))
-    found = verify(token_of("keycloak", typ="DPoP", cnf={"jkt": "x"}), issuer_of("keycloak"))
+    found = verify(token_of("keycloak", typ="DPoP", cnf={"jkt": "A" * 43}), issuer_of("keycloak"))
     assert isinstance(found, Subject)
     assert ("jkt",) == found.confirmation
 
