@@ -1,31 +1,18 @@
 """One question in the course of its evaluation: the request, and what rules derive from it, each derived once."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import Struct
 
 from extauthz.model.paths import CanonicalPath
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import ANONYMOUS, Subject
 from extauthz.policy.matchers import read_address
+from extauthz.policy.query import Query, read_query
 
 INT64: Final = range(-(2**63), 2**63)
-_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WORKLOAD = re.compile(r"spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)")
-
-
-class Query(Struct, frozen=True):
-    """Decoded query parameters."""
-
-    values: dict[str, str]
-    repeated: frozenset[str]  # names sent more than once, also when they differ only by case
-
-
-NO_QUERY = Query({}, frozenset())
 
 
 class _NoHeaders:
@@ -98,38 +85,6 @@ def asked_of_connection(connection: Connection) -> Asked:
         sni=connection.sni,
     )
     return Asked(request, ANONYMOUS, "", 0)
-
-
-def read_query(raw: str) -> Query | None:
-    """Read `application/x-www-form-urlencoded` strictly; None for `;`, broken percent-encoding or bad UTF-8."""
-    if not raw:
-        return NO_QUERY
-    if ";" in raw or _BROKEN_PERCENT.search(raw):
-        return None
-    values: dict[str, str] = {}
-    seen: set[str] = set()
-    repeated: set[str] = set()
-    try:
-        for name, value in _pairs(raw):
-            folded = name.casefold()
-            if folded in seen:
-                repeated.add(folded)
-            seen.add(folded)
-            values.setdefault(name, value)
-    except UnicodeDecodeError:
-        return None
-    return Query(values, frozenset(repeated))
-
-
-def _pairs(raw: str) -> Iterator[tuple[str, str]]:
-    for piece in raw.split("&"):
-        if piece:
-            name, _, value = piece.partition("=")
-            yield _decode(name), _decode(value)
-
-
-def _decode(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "strict")
 
 
 def _read_claims(raw: bytes) -> dict[str, object] | bool:

@@ -10,6 +10,7 @@ from extauthz.policy.attributes import compile_when
 from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
+from extauthz.policy.guard import check_number
 from extauthz.policy.lint import lint
 from extauthz.policy.obligations import compile_obligations
 from extauthz.policy.operations import Operation, Scope, compile_operation, compile_scope
@@ -29,13 +30,14 @@ def compile_policies(
     `data` by file name, as lists, maps with text keys and scalars; it must not change any more.
     """
     conditions = Conditions(data)
-    compiled: list[tuple[str, list[Rule]]] = []
+    compiled: list[tuple[str, list[Rule], list[Problem]]] = []
     for policy, found in zip(policies, problems, strict=True):
-        compiled.append((policy.name, _compile_policy(policy, conditions, found)))
+        compiled.append((policy.name, _compile_policy(policy, conditions, found), found))
     lint(policies, names, problems)
     compiled.sort(key=lambda entry: entry[0])
+    check_number(compiled)
     return PolicySet(
-        [rule for _, rules in compiled for rule in rules],
+        [rule for _, rules, _ in compiled for rule in rules],
         tuple(_summary(policy) for policy in sorted(policies, key=lambda policy: policy.name)),
     )
 

@@ -3,6 +3,7 @@
 Rule 1: the order of files never matters: policies are tried by name, their rules as written.
 Rule 2: shadow policies are recorded and change nothing.
 Rule 3: only rules that the index names are visited.
+Rule 4: a header that any rule sets for upstreams reaches none of them as the client made it (T-27).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from extauthz.model.subject import Subject
 from extauthz.policy.asked import Asked, asked_of_connection
 from extauthz.policy.document import Effect, Mode
 from extauthz.policy.explain import RuleTrace, trace_rule
+from extauthz.policy.guard import guarded_headers, with_guard
 from extauthz.policy.index import PortIndex, RouteIndex
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES
 from extauthz.policy.rule import Rule, for_connections
@@ -54,7 +56,11 @@ class PolicySet:
         """`rules` in order of policy name, then as written."""
         self.policies = policies
         # Shadow, deny, allow: one pass over the candidates then ends at the first match that is enforced.
-        self._rules = tuple(sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode]))
+        ordered = sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode])
+        guarded = guarded_headers(ordered)
+        self._rules = tuple(with_guard(rule, guarded) for rule in ordered)
+        # For rules without obligations: one object for all.
+        self._bare = Obligations(removed_headers=guarded) if guarded else NO_OBLIGATIONS
         self._routes = RouteIndex(self._rules)
         self._connection_rules = tuple(found for rule in self._rules if (found := for_connections(rule)) is not None)
         self._ports = PortIndex(self._connection_rules)
@@ -63,13 +69,13 @@ class PolicySet:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
         asked = Asked(request, subject, tenant, now)
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
-        return _decide([self._rules[position] for position in candidates], asked)
+        return _decide([self._rules[position] for position in candidates], asked, self._bare)
 
     def evaluate_connection(self, connection: Connection) -> Verdict:
         """The verdict on a connection without HTTP; see `for_connections` for the rules that apply."""
         asked = asked_of_connection(connection)
         candidates = self._ports.candidates(connection.destination.port)
-        return _decide([self._connection_rules[position] for position in candidates], asked)
+        return _decide([self._connection_rules[position] for position in candidates], asked, NO_OBLIGATIONS)
 
     def explain(self, request: Request, subject: Subject, tenant: str, now: int) -> list[RuleTrace]:
         """What became of each rule that the index names, in the order in which they are tried."""
@@ -78,7 +84,8 @@ class PolicySet:
         return [trace_rule(self._rules[position], asked) for position in candidates]
 
 
-def _decide(rules: list[Rule], asked: Asked) -> Verdict:
+def _decide(rules: list[Rule], asked: Asked, bare: Obligations) -> Verdict:
+    """`bare` is what an allow without obligations of its own adds."""
     shadow: tuple[ShadowMatch, ...] = ()
     errors: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
@@ -88,7 +95,7 @@ def _decide(rules: list[Rule], asked: Asked) -> Verdict:
         outcome, route = rule.test(asked)
         if outcome == NO:
             continue
-        obligations: Obligations | None = NO_OBLIGATIONS
+        obligations: Obligations | None = bare
         if outcome == YES and rule.plan is not None:
             obligations = rule.plan.resolve(asked)
         if outcome == ERROR or obligations is None:

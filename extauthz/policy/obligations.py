@@ -1,7 +1,9 @@
 """What an allow adds, computed from CEL expressions.
 
 Rule 1: an obligation that cannot be computed makes its rule not match; nothing is left out silently.
-Rule 2: a value never holds a control character, nor a list member a comma: neither can be read as two (T-38).
+Rule 2: a value never holds a control character or a line end, nor a list member a comma: neither can be read as two
+(T-38).
+Rule 3: a parameter that is set or removed survives in no other spelling; a request that brings one does not match.
 """
 
 import re
@@ -10,16 +12,20 @@ from msgspec import Struct
 
 from extauthz.model.decision import Obligations
 from extauthz.model.problems import Location
+from extauthz.model.texts import is_safe_value
 from extauthz.policy.asked import Asked
 from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import ObligationsSpec
 from extauthz.policy.parts import Draft
+from extauthz.policy.query import Governed, governed
 
 # A client's 93 headers and 8 of ours exceeded Envoy's limit of 100 (T-40).
 MAX_HEADERS = 16
+MAX_ENTRIES = 32  # that an answer carries, whatever they are
 MAX_VALUE = 4096  # characters
+MAX_NAME = 128  # characters of a header's name
+MAX_HYPHENS = 5  # 2**5 spellings with underscores are the most that are removed for one header (T-28)
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-_FORBIDDEN_VALUE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~\[\]-]+")
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # RFC 9110 section 7.6.1 and what frames a message; Envoy waits for a body that never comes when these change.
@@ -46,6 +52,7 @@ _ENVOYS = ("x-envoy-", "x-forwarded-")
 _RESERVED = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant"})
 # Envoy crashed when `origin` was gone before CORS looked (T-72).
 _KEPT = frozenset({"origin"})
+_DONE = {"upstreamHeaders": "set", "removeHeaders": "removed"}
 _TYPES = frozenset({"STRING", "INT", "BOOL", "DYN", "LIST<STRING>", "LIST<DYN>", "UINT"})
 
 Pairs = tuple[tuple[str, str], ...]
@@ -61,6 +68,7 @@ class Plan(Struct, frozen=True, gc=False):
     metadata: Programs
     removed_headers: tuple[str, ...]
     removed_query: tuple[str, ...]
+    governed: Governed  # the parameters in `set_query` and `removed_query`
 
     def programs(self) -> list[Program]:
         """Every expression."""
@@ -68,7 +76,9 @@ class Plan(Struct, frozen=True, gc=False):
         return [program for group in groups for _, program in group]
 
     def resolve(self, asked: Asked) -> Obligations | None:
-        """The values for this request; None when one of them cannot be computed."""
+        """The values for this request; None when one of them cannot be computed or would not hold."""
+        if not self.governed.leaves_none(asked.request.query):
+            return None
         upstream = _resolve(self.upstream_headers, asked)
         client = _resolve(self.client_headers, asked)
         query = _resolve(self.set_query, asked)
@@ -82,7 +92,7 @@ def _resolve(programs: Programs, asked: Asked) -> Pairs | None:
     pairs = []
     for name, program in programs:
         value = _text(program.value(asked))
-        if value is None or len(value) > MAX_VALUE or _FORBIDDEN_VALUE.search(value):
+        if value is None or len(value) > MAX_VALUE or not is_safe_value(value):
             return None
         pairs.append((name, value))
     return tuple(pairs)
@@ -112,6 +122,9 @@ def compile_obligations(spec: ObligationsSpec, conditions: Conditions, draft: Dr
     for field, size in (("upstreamHeaders", len(spec.upstream_headers)), ("clientHeaders", len(spec.client_headers))):
         if size > MAX_HEADERS:
             draft.fault((*location, field), f"{size} headers are too many, at most {MAX_HEADERS} are possible")
+    size = sum(len(getattr(spec, field)) for field in ObligationsSpec.__struct_fields__)
+    if size > MAX_ENTRIES:
+        draft.fault(location, f"{size} entries are too many, at most {MAX_ENTRIES} are possible")
 
     def programs(field: str, expressions: dict[str, str]) -> Programs:
         compiled = []
@@ -133,10 +146,27 @@ def compile_obligations(spec: ObligationsSpec, conditions: Conditions, draft: Dr
         metadata=programs("metadata", spec.metadata),
         removed_headers=names("removeHeaders", spec.remove_headers),
         removed_query=names("removeQuery", spec.remove_query),
+        governed=governed((*spec.set_query, *spec.remove_query)),
     )
-    for name in sorted({name for name, _ in plan.upstream_headers} & set(plan.removed_headers)):
-        draft.fault((*location, "removeHeaders"), f"`{name}` is both set and removed: Envoy would remove it")
+    _check_headers(plan, draft, location)
     return plan
+
+
+def _check_headers(plan: Plan, draft: Draft, location: Location) -> None:
+    upstream = [name for name, _ in plan.upstream_headers]
+    for name in sorted(set(upstream) & set(plan.removed_headers)):
+        draft.fault((*location, "removeHeaders"), f"`{name}` is both set and removed: Envoy would remove it")
+    first: dict[str, str] = {}
+    for name in upstream:
+        other = first.setdefault(one_spelling(name), name)
+        if other != name:
+            fault = f"`{other}` and `{name}` are one header to many upstreams: set one of them"
+            draft.fault((*location, "upstreamHeaders", name), fault)
+
+
+def one_spelling(header: str) -> str:
+    """The name under which upstreams that cannot tell `_` from `-` know a header (T-28)."""
+    return header.replace("_", "-")
 
 
 def _compile(text: str, conditions: Conditions, draft: Draft, location: Location) -> Program | None:
@@ -164,14 +194,25 @@ def _check_name(field: str, name: str, draft: Draft, location: Location) -> str:
             draft.fault(location, f"`{name}` is on every answer and cannot be changed by a policy")
         return name
     lower = name.lower()
-    if lower.startswith(":"):
-        draft.fault(location, f"`{name}` is a pseudo-header: rewriting the request is left to the route")
-    elif not _TOKEN.fullmatch(lower):
-        draft.fault(location, f"`{name}` is no header name")
-    elif lower in _FRAMING:
-        draft.fault(location, f"`{name}` frames the message or ends at the next hop and cannot be changed")
-    elif lower.replace("_", "-").startswith(_OURS if field == "removeHeaders" else _OURS + _ENVOYS):  # T-27, T-28
-        draft.fault(location, f"`{name}` is set by the server itself or by Envoy and cannot be changed by a policy")
-    elif field == "removeHeaders" and lower in _KEPT:
-        draft.fault(location, f"`{name}` is needed by Envoy's CORS filter and cannot be removed")
+    if fault := _header_fault(field, name, lower, one_spelling(lower)):
+        draft.fault(location, fault)
     return lower
+
+
+def _header_fault(field: str, name: str, lower: str, spelling: str) -> str:
+    if lower.startswith(":"):
+        return f"`{name}` is a pseudo-header: rewriting the request is left to the route"
+    if not _TOKEN.fullmatch(lower):
+        return f"`{name}` is no header name"
+    if spelling in _FRAMING:
+        return f"`{name}` frames the message or ends at the next hop and cannot be changed"
+    if spelling.startswith(_OURS if field == "removeHeaders" else _OURS + _ENVOYS):  # T-27, T-28
+        return f"`{name}` is set by the server itself or by Envoy and cannot be changed by a policy"
+    if len(name) > MAX_NAME:
+        return f"a header's name longer than {MAX_NAME} characters cannot be written"
+    # What one rule sets is removed from what other rules allow (T-27), so that it must be possible to remove it.
+    if field != "clientHeaders" and spelling in _KEPT:
+        return f"`{name}` is needed by Envoy's CORS filter and cannot be {_DONE[field]}"
+    if field == "upstreamHeaders" and spelling.count("-") > MAX_HYPHENS:
+        return f"`{name}` has more than {MAX_HYPHENS} hyphens, too many spellings to remove"
+    return ""

@@ -1,10 +1,11 @@
 """The names that conditions may use, their types, and where each value comes from.
 
 Rule 1: names are declared with their dots, so that the type checker knows every one of them.
-Rule 2: what may be read in more than one way is UNREADABLE, and the condition errs.
+Rule 2: what may be read in more than one way is UNREADABLE, and the condition errs. So is a text that holds a NUL.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -171,6 +172,26 @@ VARIABLES: dict[str, Variable] = {
 def getter(name: str, keys: Iterable[str] | None) -> Getter:
     """How to read `name`: only these keys of it, or all of it when `keys` is None."""
     variable = VARIABLES[name]
-    if keys is None or variable.keyed is None:
-        return variable.get
-    return variable.keyed(tuple(sorted(keys)))
+    get = variable.get if keys is None or variable.keyed is None else variable.keyed(tuple(sorted(keys)))
+    return get if variable.type in _WITHOUT_TEXT else partial(_get_text, get)
+
+
+_WITHOUT_TEXT = (_NUMBER, cel.Type.BOOL, cel.Type.TIMESTAMP)
+
+
+def _get_text(get: Getter, asked: Asked) -> object:
+    value = get(asked)
+    return UNREADABLE if has_nul(value) else value
+
+
+def has_nul(value: object) -> bool:
+    """Whether a text in a JSON value holds a NUL. CEL's binding ends texts there (`admin` and more)."""
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any("\0" in key or has_nul(member) for key, member in value.items())
+        case list():
+            return any(map(has_nul, value))
+        case _:
+            return False

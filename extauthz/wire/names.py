@@ -5,8 +5,6 @@ from itertools import product
 from urllib.parse import quote
 
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~\-]{1,128}")  # RFC 9110 section 5.6.2, lower case
-# Control characters, both sets of them, Unicode's own line ends, and surrogates, which UTF-8 cannot write (T-53).
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN_VALUE = re.compile(r"[\x20-\x24\x26-\x7e]*")
 
@@ -38,11 +36,6 @@ def may_set(name: str) -> bool:
 def may_remove(name: str) -> bool:
     """Whether a request header of that name, in lower case, may be removed."""
     return bool(_TOKEN.fullmatch(name)) and name not in _NEVER_REMOVED
-
-
-def is_safe_value(value: str) -> bool:
-    """Whether a header may carry the text: no control character, no line end, no surrogate."""
-    return not _UNSAFE.search(value)
 
 
 def clean(text: str, limit: int) -> str:

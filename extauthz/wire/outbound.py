@@ -134,6 +134,14 @@ def _fixed_headers(options: OutboundOptions, challenged: tuple[str, ...], retry_
     return b"".join([encode.overwriting_header(_REFUSED, *pair) for pair in headers])
 
 
+def _own_headers(refusal: Deny | Undecided) -> list[bytes]:
+    """The headers that belong to one refusal, e.g. its DPoP-Nonce, of which there must be exactly one."""
+    if not isinstance(refusal, Deny):
+        return []
+    once = {name.lower(): value for name, value in refusal.client_headers}
+    return [encode.overwriting_header(_REFUSED, *pair) for pair in once.items()]
+
+
 def _metadata(decision: Decision, context: AnswerContext) -> bytes:
     """`dynamic_metadata`, for access logs and later filters, on refusals too. Its names are in ascending order."""
     evidence = decision.evidence
@@ -153,14 +161,6 @@ def _explain(reason: Reason, policy: str, rule: str, revision: str, tenant: str)
         "policy": clean(policy, _MAX_NAME),
         "reason": reason.code,
         "revision": clean(revision, _MAX_NAME),
-def _own_headers(refusal: Deny | Undecided) -> list[bytes]:
-    """The headers that belong to one refusal, e.g. its DPoP-Nonce, of which there must be exactly one."""
-    if not isinstance(refusal, Deny):
-        return []
-    once = {name.lower(): value for name, value in refusal.client_headers}
-    return [encode.overwriting_header(_REFUSED, *pair) for pair in once.items()]
-
-
         "rule": clean(rule, _MAX_NAME),
         "tenant": clean(tenant, _MAX_NAME),
     }

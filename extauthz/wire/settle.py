@@ -14,12 +14,12 @@ from extauthz.wire.options import MAX_HYPHENS, OutboundOptions, reserved_names
 MAX_OBLIGATIONS = 32
 MAX_ADDED_BYTES = 16 * 1024
 BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant"})
-_OUTCOMES = {Allow: "allow", Deny: "deny", Undecided: "undecided"}
-
-_Fault = tuple[str, str]  # the threat and what is wrong
 _OURS_IN_REFUSALS = frozenset(
     {"access-control-expose-headers", "cache-control", "content-type", "retry-after", "www-authenticate"}
 )
+_OUTCOMES = {Allow: "allow", Deny: "deny", Undecided: "undecided"}
+
+_Fault = tuple[str, str]  # the threat and what is wrong
 
 
 def settle(decision: Decision, options: OutboundOptions) -> Decision:

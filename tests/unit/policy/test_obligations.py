@@ -1,5 +1,6 @@
 """What an allow adds: computed, validated at load, and refused rather than left out."""
 
+import json
 from typing import Any
 
 import pytest
@@ -48,7 +49,28 @@ def test_t38_an_obligation_that_cannot_be_written_makes_its_rule_not_match(expre
     assert (Reason.NO_POLICY_MATCHED, ("tried/rule-0",)) == (found.reason, found.condition_errors)
 
 
+@pytest.mark.parametrize("char", ["\t", "\x00", "\x7f", "\x80", "\x85", "\x9f", "\u2028", "\u2029"])
+@pytest.mark.parametrize("field", ["upstreamHeaders", "clientHeaders", "setQuery", "metadata"])
+def test_t38_t53_what_ends_a_line_for_anybody_makes_the_rule_not_match(char: str, field: str) -> None:
+    """The writer of answers refuses the same characters, with a 503; it must never come to that."""
+    claims = json.dumps({"name": f"a{char}b"}).encode()
+    found = verdict(made(f"{{{field}: {{x-a: subject.claims.name}}}}"), a_request(), replace(ALICE, claims=claims))
+    assert (Reason.NO_POLICY_MATCHED, ("tried/rule-0",)) == (found.reason, found.condition_errors)
+
+
+def test_t53_half_a_character_makes_the_rule_not_match() -> None:
+    for half in ("\ud800", "\udfff"):
+        found = verdict(made("{upstreamHeaders: {x-a: subject.id}}"), a_request(), replace(ALICE, id=f"a{half}"))
+        assert (Reason.NO_POLICY_MATCHED, ("tried/rule-0",)) == (found.reason, found.condition_errors)
+
+
+def test_t38_other_letters_than_ascii_may_be_said() -> None:
+    found = verdict(made("{upstreamHeaders: {x-a: subject.id}}"), a_request(), replace(ALICE, id="Zo\u00eb \u4e2d"))
+    assert (("x-a", "Zo\u00eb \u4e2d"),) == found.obligations.upstream_headers
+
+
 SEVENTEEN = ", ".join(f"x-{number}: \"'x'\"" for number in range(17))
+THIRTY_THREE = ", ".join(f"x{number}: \"'x'\"" for number in range(33))
 REFUSED = [
     ("{upstreamHeaders: {content-length: \"'1'\"}}", "frames the message"),
     ("{upstreamHeaders: {Host: \"'x'\"}}", "frames the message"),
@@ -69,6 +91,7 @@ REFUSED = [
     ("{metadata: {a: gold}}", "a text is written in quotes"),
     ("{metadata: {a: params.id}}", "nothing captures it"),
     (f"{{upstreamHeaders: {{{SEVENTEEN}}}}}", "17 headers are too many"),
+    (f"{{metadata: {{{THIRTY_THREE}}}}}", "33 entries are too many"),
 ]
 
 

@@ -82,6 +82,28 @@ def test_t28_twins_of_a_header_that_an_obligation_sets_are_removed():
     assert {"x_credit_limit", "x-credit_limit", "x_credit-limit"} <= set(found.removed_headers)
 
 
+def test_t27_t28_a_removed_header_goes_in_every_spelling_but_none_that_is_set():
+    obligations = Obligations(upstream_headers=(("x-a-b", "1"),), removed_headers=("X-Limit", "x_a_b", "keep_alive"))
+    found = answer(Allow(evidence=EVIDENCE, obligations=obligations))
+
+    assert {"x-limit", "x_limit", "x_a_b", "x-a_b", "keep_alive"} <= set(found.removed_headers)
+    assert {"x-a-b", "keep-alive"}.isdisjoint(found.removed_headers)
+
+
+def test_t27_an_identity_header_stays_when_an_obligation_removes_its_name():
+    options = OutboundOptions(subject_header="x-user")
+    found = answer(Allow(evidence=EVIDENCE, obligations=Obligations(removed_headers=("x-user",))), options=options)
+
+    assert "u-17" == found.upstream_header("x-user")
+    assert "x-user" not in found.removed_headers
+
+
+def test_t40_headers_that_are_removed_make_no_request_larger():
+    names = tuple(f"x-{number}" for number in range(128))
+
+    assert set(names) <= set(answer(Allow(obligations=Obligations(removed_headers=names))).removed_headers)
+
+
 def test_t22_t29_t30_headers_that_contradict_the_decision_are_removed():
     removed = set(answer(Allow()).removed_headers)
 
