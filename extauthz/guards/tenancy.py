@@ -92,6 +92,9 @@ class TenancyGuard(Struct, frozen=True):
             captured = host.match(request.host)
             if captured is not None:
                 named.add(captured[CAPTURE])
+            elif request.host.endswith(host.suffix):
+                # It names somebody, in a way that is not ours: not the same as naming nobody.
+                return Refusal(Reason.TENANT_UNKNOWN, "T-57", "the host names a tenant that cannot be one")
         for name in self.headers:
             value = request.headers.get(name)
             if value is None:

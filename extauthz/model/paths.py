@@ -121,7 +121,16 @@ def _is_plain_writing(text: str) -> bool:
     """
     if unicodedata.normalize("NFKC", text) != text or _INVISIBLE.search(text):
         return False
-    return all(char.isascii() or unicodedata.category(char)[0] in "LNM" for char in text)
+    return all(char.isascii() or (unicodedata.category(char)[0] in "LNM" and _folds_alike(char)) for char in text)
+
+
+def _folds_alike(char: str) -> bool:
+    """Whether case folding, as deny rules compare, covers what other case mappings make of `char`.
+
+    The dotless and the dotted Turkish i become `I` and `i` for whoever upper-cases or lower-cases (T-11).
+    """
+    reaches_ascii = any(other.isascii() for other in char.upper() + char.lower())
+    return not reaches_ascii or char.casefold().isascii()
 
 
 def _illegal_character(path: str) -> Ambiguous:

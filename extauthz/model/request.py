@@ -57,7 +57,7 @@ class Facts(Struct, frozen=True, gc=False):
     is_grpc: bool = False  # content-type is application/grpc*: the client wants a gRPC status
     source: Peer = Peer()
     destination: Peer = Peer()
-    client_address: str = ""  # the configured hop of X-Forwarded-For, else source.address
+    client_address: str = ""  # the configured hop of X-Forwarded-For, "" when it is not there; without hops the source
 
 
 class Request(Struct, frozen=True, gc=False):

@@ -7,7 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+# Everything before the first comma that stands outside of quotes. Possessive: one pass, whatever a client writes, and
+# a quote that never ends counts as if it did not begin.
+_UNDIVIDED = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
 
 # Headers whose grammar has no comma outside of quotes, so that a comma means two lines that Envoy joined. The FAPI
 # dates have one of their own, which the FAPI guard reads.
@@ -28,7 +30,10 @@ WITHOUT_COMMA = frozenset(
 
 def has_two_values(value: str) -> bool:
     """Whether a header without commas in its grammar holds one outside of quotes."""
-    return "," in value and "," in _QUOTED.sub("", value)
+    if "," not in value:
+        return False
+    undivided = _UNDIVIDED.match(value)
+    return undivided is None or undivided.end() != len(value)
 
 
 class JoinedHeaders:

@@ -57,11 +57,12 @@ def _parse_address(text: str) -> str:
 def client_address(forwarded_for: str, trusted_hops: int, direct: str) -> str:
     """The entry of X-Forwarded-For that the outermost of `trusted_hops` proxies wrote, counted from the right.
 
-    With no trusted hop, too few entries or one that is no address: `direct`, the peer's own.
+    With no trusted hop it is `direct`, the peer's own. With too few entries, or one that is no address, it is unknown
+    and "": the request came past a proxy of ours, and the peer's address would pass for an internal client (T-34).
     """
     if not trusted_hops:
         return direct
     entries = forwarded_for.rsplit(",", trusted_hops)
     if len(entries) < trusted_hops:
-        return direct
-    return _canonical_address(entries[-trusted_hops].strip(" \t")) or direct
+        return ""
+    return _canonical_address(entries[-trusted_hops].strip(" \t"))

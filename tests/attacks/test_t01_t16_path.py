@@ -80,6 +80,13 @@ def test_t11_a_deny_rule_covers_every_letter_case(bank, path):
     assert "policy_denied" == bank.ask(path, token=bank.token()).reason
 
 
+@pytest.mark.parametrize("path", ["/adm%C4%B1n", "/adm%C4%B0n", "/%C4%B1/x"])
+def test_t11_letters_that_other_case_mappings_turn_into_ascii_are_refused(bank, path):
+    """The dotless and the dotted Turkish i: upper- or lower-casing makes an ASCII letter of them."""
+    assert "path_ambiguous" == bank.ask(path, token=bank.token()).reason
+    assert bank.ask("/stra%C3%9Fe/%C3%A9t%C3%A9", token=bank.token()).allowed
+
+
 @pytest.mark.parametrize(
     "path", ["/admin%20", "/%20admin", "/admin.", "/admin%2e", "/adm%e2%80%8bin", "/%ef%bd%81dmin", "/admin%c2%a0"]
 )

@@ -1,10 +1,14 @@
 """Threats to headers and identity."""
 
+import time
+
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2
 
 from extauthz.model.decision import Allow
 from extauthz.wire import InboundOptions, read_check
+from tests.attacks.bank import BUNDLE, Bank
+from tests.engine import load
 
 
 def test_t26_a_header_that_decides_may_not_arrive_twice(bank):
@@ -128,10 +132,10 @@ def test_t33_source_service_is_not_read(bank):
 @pytest.mark.parametrize(
     ("hops", "xff", "expected"),
     [(0, "203.0.113.9", "192.0.2.7"), (1, "evil, 203.0.113.9", "203.0.113.9"), (1, "203.0.113.9,198.51.100.2", "198.51.100.2"),
-     (2, "203.0.113.9, 198.51.100.2", "203.0.113.9"), (3, "203.0.113.9", "192.0.2.7"), (1, "not-an-address", "192.0.2.7"), (1, "fe80::1%eth0", "192.0.2.7")],
+     (2, "203.0.113.9, 198.51.100.2", "203.0.113.9"), (3, "203.0.113.9", ""), (1, "not-an-address", ""), (1, "fe80::1%eth0", ""), (1, "203.0.113.9:4711", "")],
 )  # fmt: skip
 def test_t34_the_client_address_is_the_configured_hop_from_the_right(bank, hops, xff, expected):
-    """Never the first entry, never text that is no address; without that many entries, the peer."""
+    """Never the first entry; without that many entries, or with text that is no address, unknown: never the proxy itself."""
     check = external_auth_pb2.CheckRequest()
     check.attributes.source.address.socket_address.address = "192.0.2.7"
     http = check.attributes.request.http
@@ -196,3 +200,37 @@ def test_t39_an_email_is_never_the_subject(bank):
 def test_t40_an_allow_adds_few_headers(bank):
     """Envoy refuses more than 100 headers after mutation: a client with 80 of its own still passes."""
     assert len(bank.ask("/accounts", token=bank.token()).set_upstream) <= 15
+
+
+def test_t26_finding_a_second_value_takes_one_pass(bank):
+    """Quotes that never end, escaped to make a backtracking search explode, in as much as Envoy lets through."""
+    hostile = ',"' + '\\"' * 29_000 + "\\"
+    for name in ("content-type", "dpop", "x-fapi-financial-id", "x-forwarded-client-cert", "authorization"):
+        started = time.process_time()
+        assert not bank.ask("/accounts", headers={name: hostile}).allowed
+        assert time.process_time() - started < 1
+
+
+def test_t34_an_ip_rule_is_not_met_by_our_own_proxy(bank):
+    """Without the entry that our proxies write, nobody knows who the client is: the peer's address does not stand in."""
+    files = load(BUNDLE)
+    files["ip.yaml"] = IP_RULE
+    behind = Bank(files, InboundOptions(xff_trusted_hops=2))
+    for forwarded in ({}, {"x-forwarded-for": "203.0.113.9"}, {"x-forwarded-for": "192.0.2.9:80, 10.0.0.1"}):
+        assert not behind.ask("/ip/x", token=behind.token(roles=["nobody"]), headers=forwarded).allowed
+    inside = {"x-forwarded-for": "192.0.2.9, 10.0.0.1"}
+    assert behind.ask("/ip/x", token=behind.token(roles=["nobody"]), headers=inside).allowed
+
+
+IP_RULE = b"""
+apiVersion: extauthz.io/v1
+kind: AccessPolicy
+metadata: {name: from-the-office}
+spec:
+  effect: allow
+  match: {hosts: [api.bank.test]}
+  rules:
+  - name: office
+    from: [{remoteIpBlocks: [192.0.2.0/24]}]
+    to: [{paths: [/ip/**]}]
+"""
