@@ -68,17 +68,17 @@ class PolicySet:
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
         asked = Asked(request, subject, tenant, now)
-        candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
+        candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method, asked)
         return _decide([self._rules[position] for position in candidates], asked, self._bare)
 
     def evaluate_connection(self, connection: Connection) -> Verdict:
         """The verdict on a connection without HTTP; see `for_connections` for the rules that apply."""
         asked = asked_of_connection(connection)
-        candidates = self._ports.candidates(connection.destination.port)
+        candidates = self._ports.candidates(connection.destination.port, asked)
         return _decide([self._connection_rules[position] for position in candidates], asked, NO_OBLIGATIONS)
 
     def explain(self, request: Request, subject: Subject, tenant: str, now: int) -> list[RuleTrace]:
-        """What became of each rule that the index names, in the order in which they are tried."""
+        """What became of each rule on this route, whoever it is for, in the order in which they are tried."""
         asked = Asked(request, subject, tenant, now)
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
         return [trace_rule(self._rules[position], asked) for position in candidates]

@@ -1,12 +1,14 @@
-"""Which rules can match at all: by tenant, host, path and method, without touching those that cannot.
+"""Which rules can match at all: by tenant, host, path, method and caller, without touching those that cannot.
 
 Rule 1: an index may name a rule too many, never one too few; `Rule.test` decides.
 Rule 2: literals of paths are compared case-folded here, because deny rules match in any case (T-11).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from extauthz.model.paths import MANY, ONE, PathPattern
+from extauthz.policy.asked import Asked
+from extauthz.policy.gates import Entrance, Gates, Place
 from extauthz.policy.operations import Operation
 from extauthz.policy.rule import Rule
 
@@ -14,7 +16,7 @@ ANY = ""
 # A rule with more combinations of hosts and paths than this is found by its hosts alone.
 MAX_ENTRIES = 64
 
-_ByMethod = dict[str, list[int]]
+_ByMethod = dict[str, Place]
 
 
 class _Node:
@@ -28,26 +30,26 @@ class _Node:
         self.here: _ByMethod = {}  # patterns that end here
         self.rest: _ByMethod = {}  # patterns with `**` here
 
-    def add(self, pattern: PathPattern | None, methods: Sequence[str], rule: int) -> None:
+    def add(self, pattern: PathPattern | None, methods: Sequence[str], rule: int, entrance: Entrance) -> None:
         node = self
         for token in pattern.tokens if pattern else (MANY,):
             if token == MANY:
-                _add(node.rest, methods, rule)
+                _add(node.rest, methods, rule, entrance)
                 return
             if token == ONE:
                 node.one = node.one or _Node()
                 node = node.one
             else:
                 node = node.children.setdefault(token.casefold(), _Node())
-        _add(node.here, methods, rule)
+        _add(node.here, methods, rule, entrance)
 
-    def collect(self, folded: Sequence[str], method: str, found: set[int]) -> None:
+    def collect(self, folded: Sequence[str], method: str, asked: Asked | None, found: set[int]) -> None:
         frontier = [self]
         for segment in folded:
             following = []
             for node in frontier:
                 if node.rest:
-                    _take(node.rest, method, found)
+                    _take(node.rest, method, asked, found)
                 child = node.children.get(segment)
                 if child is not None:
                     following.append(child)
@@ -57,20 +59,23 @@ class _Node:
                 return
             frontier = following
         for node in frontier:
-            _take(node.here, method, found)
-            _take(node.rest, method, found)
+            _take(node.here, method, asked, found)
+            _take(node.rest, method, asked, found)
 
 
-def _add(rules: _ByMethod, methods: Sequence[str], rule: int) -> None:
+def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrance: Entrance) -> None:
     for method in methods:
-        rules.setdefault(method, []).append(rule)
+        place = rules.get(method)
+        if place is None:
+            place = rules[method] = Place()
+        place.add(rule, entrance)
 
 
-def _take(rules: _ByMethod, method: str, found: set[int]) -> None:
+def _take(rules: _ByMethod, method: str, asked: Asked | None, found: set[int]) -> None:
     if method in rules:
-        found.update(rules[method])
+        rules[method].collect(asked, found)
     if ANY in rules:
-        found.update(rules[ANY])
+        rules[ANY].collect(asked, found)
 
 
 class _Hosts:
@@ -89,42 +94,49 @@ class _Hosts:
             return self.any
         return (self.suffixes if host[0] == "." else self.exact).setdefault(host, _Node())
 
-    def collect(self, host: str, folded: Sequence[str], method: str, found: set[int]) -> None:
+    def collect(self, host: str, folded: Sequence[str], method: str, asked: Asked | None, found: set[int]) -> None:
         if self.any is not None:
-            self.any.collect(folded, method, found)
+            self.any.collect(folded, method, asked, found)
         if host in self.exact:
-            self.exact[host].collect(folded, method, found)
+            self.exact[host].collect(folded, method, asked, found)
         if not self.suffixes:
             return
         dot = host.find(".")
         while dot >= 0:
             node = self.suffixes.get(host[dot:])
             if node is not None:
-                node.collect(folded, method, found)
+                node.collect(folded, method, asked, found)
             dot = host.find(".", dot + 1)
 
 
 class RouteIndex:
     """Positions of rules by route."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule]) -> None:
         """Enter every rule under its position."""
         self._tenants: dict[str, _Hosts] = {}
+        gates = Gates(rules)
         for position, rule in enumerate(rules):
             hosts = self._tenants.setdefault(rule.tenant, _Hosts())
+            entrance = gates.entrance(rule)
             for operation in rule.operations if rule.operations is not None else (None,):
-                _enter(hosts, rule, operation, position)
+                _enter(hosts, rule, operation, position, entrance)
 
-    def candidates(self, tenant: str, host: str, folded: Sequence[str], method: str) -> list[int]:
-        """Positions of the rules that may match, ascending. `folded` are case-folded segments."""
+    def candidates(
+        self, tenant: str, host: str, folded: Sequence[str], method: str, asked: Asked | None = None
+    ) -> list[int]:
+        """Positions of the rules that may match, ascending. `folded` are case-folded segments.
+
+        Without `asked` the rules for other callers are among them.
+        """
         found: set[int] = set()
         for bound in (ANY, tenant) if tenant else (ANY,):
             if bound in self._tenants:
-                self._tenants[bound].collect(host, folded, method, found)
+                self._tenants[bound].collect(host, folded, method, asked, found)
         return sorted(found)
 
 
-def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int) -> None:
+def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int, entrance: Entrance) -> None:
     names = _host_keys(rule, operation)
     own = operation.patterns if operation is not None else None
     patterns: Sequence[PathPattern | None] = own or rule.scope.patterns or (None,)
@@ -135,7 +147,7 @@ def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int
     for name in names:
         node = hosts.node(name)
         for pattern in patterns:
-            node.add(pattern, keys, position)
+            node.add(pattern, keys, position, entrance)
 
 
 def _host_keys(rule: Rule, operation: Operation | None) -> Sequence[str]:
@@ -150,15 +162,17 @@ def _host_keys(rule: Rule, operation: Operation | None) -> Sequence[str]:
 class PortIndex:
     """Positions of the rules for connections, by destination port."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule]) -> None:
         """Enter every rule under its position."""
-        self._ports: dict[str, list[int]] = {}
+        self._ports: dict[str, Place] = {}
+        gates = Gates(rules)
         for position, rule in enumerate(rules):
             operations = rule.operations or ()
             ports = {port for operation in operations for port in operation.ports or (ANY,)} or {ANY}
-            for port in ports:
-                self._ports.setdefault(port, []).append(position)
+            _add(self._ports, sorted(ports), position, gates.entrance(rule))
 
-    def candidates(self, port: int) -> list[int]:
+    def candidates(self, port: int, asked: Asked) -> list[int]:
         """Positions of the rules that may match, ascending."""
-        return sorted({*self._ports.get(ANY, ()), *self._ports.get(str(port), ())})
+        found: set[int] = set()
+        _take(self._ports, str(port), asked, found)
+        return sorted(found)

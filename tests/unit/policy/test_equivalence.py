@@ -67,6 +67,8 @@ def source_matches(source: SourceSpec, request: Request, subject: Subject) -> st
     attributes = {
         "roles": list(subject.roles),
         "tenants": [subject.tenant],
+        "clients": [subject.client],
+        "issuers": [subject.issuer_name],
         "request_principals": identity,
         "principals": [principal.removeprefix("spiffe://")],
     }
@@ -176,7 +178,9 @@ def both(name: str, values: st.SearchStrategy[Any]) -> list[st.SearchStrategy[di
 
 
 SOURCES = spec_of(
-    *both("roles", st.sampled_from(["officer", "off*", "nobody", "*", "*tor"])),
+    *both("roles", st.sampled_from(["officer", "officer", "auditor", "clerk", "nobody", "off*", "*", "*tor"])),
+    *both("clients", st.sampled_from(["teller-app", "other-app"])),
+    *both("issuers", st.sampled_from(["keycloak", "okta"])),
     *both("tenants", st.sampled_from([*TENANTS, "*"])),
     *both("requestPrincipals", st.sampled_from(["*", "https://idp.test/alice", "https://other.test/*"])),
     *both("principals", st.sampled_from(["td/ns/a/sa/b", "td/ns/a/*", "*/sa/b", "*"])),
@@ -224,7 +228,14 @@ REQUESTS = st.builds(
         ]
     ),
 )
-SUBJECTS = st.sampled_from([ALICE, replace(ALICE, tenant="globex", roles=(), scopes=("payments",)), ANONYMOUS])
+SUBJECTS = st.sampled_from(
+    [
+        ALICE,
+        replace(ALICE, tenant="globex", roles=(), scopes=("payments",)),
+        replace(ALICE, roles=("clerk", "officer"), client="other-app", issuer_name="okta"),
+        ANONYMOUS,
+    ]
+)
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,0 +1,110 @@
+"""Rules of one place of the index, found by who calls: a rule that names its callers exactly is not tried for others.
+
+Rule: a gate may let a rule too many through, never one too few. It reads what the rule's own test reads, and only
+rules are behind it that no caller without one of the names can match: their test would end in NO.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from extauthz.policy.asked import Asked
+from extauthz.policy.parts import Found, TextPart
+from extauthz.policy.rule import Rule
+from extauthz.policy.sources import Source
+
+Key = tuple[str, str]  # field of `from` and one of its values
+MAX_KEYS = 64  # a rule with more names than this is always tried
+
+
+class Entrance(Struct, frozen=True):
+    """How a rule is found: by its keys, or always when it has none."""
+
+    keys: tuple[Key, ...] = ()
+    readers: dict[str, Callable[[Asked], Found]] = {}  # by field
+
+
+ALWAYS = Entrance()
+
+
+class Gates:
+    """Chooses the entrance of each rule: of what it names, what the fewest rules name."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Count how many rules name what."""
+        self._count: Counter[Key] = Counter()
+        for rule in rules:
+            found = {key for source in rule.sources or () for part in _exact_parts(source) for key in _keys(part)}
+            self._count.update(found)
+
+    def entrance(self, rule: Rule) -> Entrance:
+        """The keys of which a caller must have one; ALWAYS when an alternative of `from` names nobody exactly."""
+        keys: dict[Key, None] = {}
+        readers: dict[str, Callable[[Asked], Found]] = {}
+        for source in rule.sources or ():
+            parts = _exact_parts(source)
+            if not parts:
+                return ALWAYS
+            rarest = min(parts, key=self._popularity)
+            keys.update(dict.fromkeys(_keys(rarest)))
+            readers[rarest.field] = rarest.read
+        return Entrance(tuple(keys), readers) if 0 < len(keys) <= MAX_KEYS else ALWAYS
+
+    def _popularity(self, part: TextPart) -> int:
+        return max(self._count[key] for key in _keys(part))
+
+
+def _exact_parts(source: Source) -> list[TextPart]:
+    return [
+        part
+        for part in source.parts
+        if isinstance(part, TextPart) and not (part.negative or part.fold or part.texts.wild) and part.texts.exact
+    ]
+
+
+def _keys(part: TextPart) -> list[Key]:
+    return [(part.field, text) for text in sorted(part.texts.exact)]
+
+
+class _Gate:
+    """The rules behind the values of one field."""
+
+    __slots__ = ("read", "rules")
+
+    def __init__(self, read: Callable[[Asked], Found]) -> None:
+        self.read = read
+        self.rules: dict[str, list[int]] = {}
+
+
+class Place:
+    """Positions of rules, some of them behind gates."""
+
+    __slots__ = ("_gates", "_open")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._open: list[int] = []
+        self._gates: dict[str, _Gate] = {}
+
+    def add(self, position: int, entrance: Entrance) -> None:
+        """Enter a rule."""
+        if not entrance.keys:
+            self._open.append(position)
+        for field, text in entrance.keys:
+            gate = self._gates.get(field)
+            if gate is None:
+                gate = self._gates[field] = _Gate(entrance.readers[field])
+            gate.rules.setdefault(text, []).append(position)
+
+    def collect(self, asked: Asked | None, found: set[int]) -> None:
+        """Add the rules that can match for who asks, or all when that is None."""
+        found.update(self._open)
+        for gate in self._gates.values():
+            values = None if asked is None else gate.read(asked)
+            if isinstance(values, tuple):
+                for value in values:
+                    if value in gate.rules:
+                        found.update(gate.rules[value])
+            else:  # everybody, or it cannot be told
+                found.update(*gate.rules.values())
