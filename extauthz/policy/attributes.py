@@ -49,8 +49,11 @@ _HTTP: dict[str, Reader] = {
     "subject.roles": lambda asked: asked.subject.roles,
     "subject.scopes": lambda asked: asked.subject.scopes,
     "subject.tenant": lambda asked: (asked.subject.tenant,),
+    "subject.actors": lambda asked: asked.subject.actors,
 }
-_CLEAR = frozenset({"destination.port", "source.namespace", "source.principal", *_HTTP} - {"request.auth.principal"})
+_CLEAR = frozenset(
+    {"destination.port", "source.namespace", "source.principal", *_HTTP} - {"request.auth.principal", "subject.actors"}
+)
 _TEMPLATES = ["request.headers[…]", "request.query[…]", "request.auth.claims[…]", "params[…]"]
 KEYS = [*_ADDRESSES, *_CONNECTION, *_HTTP, *_TEMPLATES]
 

@@ -44,6 +44,8 @@ class SourceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     not_tenants: Texts = None  # none of these
     clients: Texts = None  # OAuth client id
     not_clients: Texts = None  # none of these
+    actors: Texts = None  # who acts for the subject now (RFC 8693 `act`); `*` is anybody
+    not_actors: Texts = None  # none of these; `*`: the subject itself calls
     issuers: Texts = None  # `metadata.name` of the Issuer that vouches
     not_issuers: Texts = None  # none of these
 

@@ -71,6 +71,8 @@ TEXT_FIELDS: dict[str, TextField] = {
     "roles": TextField(lambda asked: asked.subject.roles),
     "tenants": TextField(lambda asked: (asked.subject.tenant,)),
     "clients": TextField(lambda asked: (asked.subject.client,)),
+    # RFC 8693 section 4.1: only the current actor is to be considered, those before it are history.
+    "actors": TextField(lambda asked: asked.subject.actors[:1]),
     "issuers": TextField(lambda asked: (asked.subject.issuer_name,)),
     "scopes": TextField(lambda asked: asked.subject.scopes),
 }
@@ -78,6 +80,8 @@ ADDRESS_FIELDS: dict[str, Callable[[Asked], str]] = {
     "ip_blocks": lambda asked: asked.request.source.address,
     "remote_ip_blocks": lambda asked: asked.request.facts.client_address,
 }
+
+_PERSONAL = ("request_principals", "actors")  # may name a person
 
 
 def _both(name: str) -> tuple[tuple[str, str, bool], tuple[str, str, bool]]:
@@ -101,7 +105,7 @@ def compile_source(spec: SourceSpec, draft: Draft, location: Location) -> Source
             if values is None or not check_values(draft, (*location, written), values, field.problem):
                 continue
             texts = text_set(field.normal(value) for value in values)
-            masked = name == "request_principals"
+            masked = name in _PERSONAL
             part = TextPart(
                 written, texts, field.read, draft.against, negative=negative, http=field.http, masked=masked
             )

@@ -149,6 +149,8 @@ VARIABLES: dict[str, Variable] = {
     "subject.tenant": Variable(_TEXT, lambda asked: asked.subject.tenant),
     "subject.roles": Variable(_TEXTS, lambda asked: list(asked.subject.roles)),
     "subject.scopes": Variable(_TEXTS, lambda asked: list(asked.subject.scopes)),
+    "subject.actors": Variable(_TEXTS, lambda asked: list(asked.subject.actors)),
+    "subject.session": Variable(_TEXT, lambda asked: asked.subject.session),
     "subject.acr": Variable(_TEXT, lambda asked: asked.subject.acr),
     "subject.auth_time": Variable(_NUMBER, lambda asked: asked.subject.auth_time),
     "subject.issued_at": Variable(_NUMBER, lambda asked: asked.subject.issued_at),

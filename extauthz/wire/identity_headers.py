@@ -26,19 +26,18 @@ def identity_headers(evidence: Evidence, options: OutboundOptions) -> IdentityHe
     Values are visible ASCII: `%`, whatever else is no such character, and a list's separator are percent-encoded.
     """
     who = evidence.subject
-    return _encode(options, who.id, who.issuer, evidence.tenant, who.client, who.roles, who.scopes)
+    actor = who.actors[0] if who.actors else ""
+    return _encode(options, (who.id, who.issuer, evidence.tenant, who.client, actor), who.roles, who.scopes)
 
 
 @lru_cache(maxsize=1024)  # a caller comes back; an entry is at most a token's length times what escaping adds
 def _encode(
     options: OutboundOptions,
-    subject: str,
-    issuer: str,
-    tenant: str,
-    client: str,
+    names: tuple[str, str, str, str, str],  # subject, issuer, tenant, client, actor
     roles: tuple[str, ...],
     scopes: tuple[str, ...],
 ) -> IdentityHeaders:
+    subject, issuer, tenant, client, actor = names
     headers = (
         (options.subject_header, escape(subject)),
         (options.issuer_header, escape(issuer)),
@@ -46,6 +45,7 @@ def _encode(
         (options.client_header, escape(client)),
         (options.roles_header, ",".join([escape(role, ",") for role in roles])),
         (options.scopes_header, " ".join([escape(scope, " ") for scope in scopes])),
+        (options.actor_header, escape(actor)),
     )
     return IdentityHeaders(
         b"".join([encode.overwriting_header(_SET, name, value) for name, value in headers if value]),

@@ -37,6 +37,7 @@ class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     client_header: str = "x-auth-client"
     roles_header: str = "x-auth-roles"  # joined with `,`
     scopes_header: str = "x-auth-scopes"  # joined with a space
+    actor_header: str = "x-auth-actor"  # who acts for the subject now
     decision_header: str = "x-authz-decision-id"  # to the upstream and to the client
     removed_headers: tuple[str, ...] = OVERRIDE_HEADERS  # removed from every request that passes
     undecided: Literal["denied", "error"] = "denied"  # error: Envoy's failure_mode_allow decides
@@ -69,6 +70,7 @@ class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self.client_header,
             self.roles_header,
             self.scopes_header,
+            self.actor_header,
             self.decision_header,
             INTERACTION_HEADER,
         )

@@ -31,7 +31,7 @@ def test_t26_two_tenant_headers_are_no_tenant(bank):
     assert not bank.ask("/accounts", token=token, raw_headers=same).allowed
 
 
-IDENTITY = ["x-auth-subject", "x-auth-issuer", "x-auth-tenant", "x-auth-client", "x-auth-roles", "x-auth-scopes"]
+IDENTITY = [f"x-auth-{name}" for name in ("subject", "issuer", "tenant", "client", "roles", "scopes", "actor")]
 
 
 def test_t27_every_identity_header_is_overwritten_or_removed_on_every_allow(bank):

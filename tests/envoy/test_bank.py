@@ -55,7 +55,7 @@ def test_the_demo_s_requests_end_as_they_must(
 
 def test_t27_t28_every_trusted_header_is_overwritten_or_removed(either: Gateway, bearer: Any) -> None:
     """Also those for which the caller has no value, and the twins with underscores."""
-    names = [f"x-auth-{part}" for part in ("subject", "issuer", "tenant", "client", "roles", "scopes")]
+    names = [f"x-auth-{part}" for part in ("subject", "issuer", "tenant", "client", "roles", "scopes", "actor")]
     names += ["x-authz-decision-id", "x-fapi-interaction-id"]
     spoofed = [(name, "spoofed") for name in names] + [(name.replace("-", "_"), "spoofed") for name in names]
     spoofed += [("X-Auth-Roles", "banking-admin"), ("x-auth_roles", "banking-admin")]

@@ -20,6 +20,8 @@ ALICE = Subject(
     tenant="acme",
     roles=("officer", "auditor"),
     scopes=("accounts:read", "openid"),
+    actors=("portal-web", "gateway"),
+    session="s-1",
     claims=b'{"sub":"alice","limit":500,"scope":"accounts:read openid","groups":["a","b"],"address":{"country":"DE"},'
     b'"aud":["bank","shop"],"vip":true}',
 )

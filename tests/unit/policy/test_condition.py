@@ -50,6 +50,8 @@ def conditions() -> Conditions:
         ("subject.id == 'alice' && subject.issuer == 'https://idp.test' && subject.client == 'teller-app'", True),
         ("'officer' in subject.roles && 'openid' in subject.scopes && subject.tenant == 'acme'", True),
         ("subject.authenticated && subject.acr == '' && subject.auth_time == 0", True),
+        ("subject.actors == ['portal-web', 'gateway'] && subject.session == 's-1'", True),
+        ("subject.actors.size() == 0", False),
         ("subject.claims.address.country == 'DE' && subject.claims['groups'].size() == 2", True),
         ("resource.tenant == subject.tenant", True),
         ("params.customer in data.portfolio[subject.id]", True),

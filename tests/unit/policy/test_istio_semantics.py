@@ -76,6 +76,10 @@ FIELDS = [
     ("from", "scopes", "accounts:*", "payments:*"),
     ("from", "tenants", "acme", "other"),
     ("from", "clients", "teller-app", "teller"),
+    ("from", "actors", "portal-web", "portal"),
+    ("from", "actors", "portal-*", "gateway"),  # who acted before does not act now
+    ("from", "actors", "'*-web'", "'*way'"),
+    ("from", "actors", "'*'", "'gate*'"),
     ("from", "issuers", "keycloak", "auth0"),
     ("to", "hosts", "api.bank.test", "api.bank"),
     ("to", "hosts", "API.Bank.Test", "API.Bank"),
@@ -130,6 +134,8 @@ WHENS = [
     ("subject.roles", "officer", "office"),
     ("subject.scopes", "openid", "open"),
     ("subject.tenant", "acme", "acm"),
+    ("subject.actors", "portal-web", "portal"),
+    ("subject.actors", "gateway", "way"),
     ("params[id]", "c1", "c2"),
 ]
 

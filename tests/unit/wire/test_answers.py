@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from extauthz.model.decision import Allow, Deny, Evidence, Obligations, Undecided
 from extauthz.model.reasons import Reason
@@ -21,6 +22,7 @@ ADA = Subject(
     client="mobile-app",
     roles=("officer", "manager"),
     scopes=("accounts", "openid"),
+    actors=("portal", "gateway"),
 )
 EVIDENCE = Evidence(subject=ADA, tenant="acme", policy="customers", rule="officers-read")
 
@@ -40,6 +42,7 @@ def test_an_allow_tells_the_upstream_who_calls():
         "x-auth-client": "mobile-app",
         "x-auth-roles": "officer,manager",
         "x-auth-scopes": "accounts openid",
+        "x-auth-actor": "portal",
         "x-authz-decision-id": "01J9-decision",
         "x-fapi-interaction-id": UUID,
     } == dict(found.upstream_headers)
@@ -56,8 +59,17 @@ def test_t27_every_header_overwrites_in_both_dialects_of_envoy():
 def test_t27_an_identity_header_without_a_value_is_removed():
     found = answer(Allow())
 
-    assert set(OPTIONS.trusted_headers[:6]) <= set(found.removed_headers)
+    assert set(OPTIONS.trusted_headers[:7]) <= set(found.removed_headers)
     assert {"x-authz-decision-id", "x-fapi-interaction-id"} == {name for name, _ in found.upstream_headers}
+
+
+def test_t27_who_acts_is_told_or_the_header_removed_and_its_name_is_an_option():
+    alone = Evidence(subject=replace(ADA, actors=()))
+    assert "x-auth-actor" in answer(Allow(evidence=alone)).removed_headers
+    options = OutboundOptions(actor_header="x-on-behalf-of-by")
+    found = answer(Allow(evidence=EVIDENCE), options=options)
+    assert ("portal", None) == (found.upstream_header("x-on-behalf-of-by"), found.upstream_header("x-auth-actor"))
+    assert {"x_on_behalf_of_by", "x-on_behalf-of-by"} <= set(found.removed_headers)
 
 
 def test_t27_nothing_that_is_set_is_also_removed():
