@@ -3,10 +3,13 @@
 Rule: an obligation that is unsafe makes the whole decision Undecided; nothing is dropped or mended silently.
 """
 
+from functools import lru_cache
+
 from extauthz.model.decision import NO_OBLIGATIONS, Allow, Decision, Deny, Obligations, Undecided
 from extauthz.model.reasons import Reason
+from extauthz.model.texts import is_safe_value
 from extauthz.wire.identity_headers import identity_headers
-from extauthz.wire.names import is_safe_value, may_remove, may_set
+from extauthz.wire.names import may_remove, may_set
 from extauthz.wire.options import MAX_HYPHENS, OutboundOptions, reserved_names
 
 # Envoy answers 500 when a request has more than 100 headers or 60 KiB after our additions, whose share must leave
@@ -52,9 +55,6 @@ def _find_fault(decision: Allow, options: OutboundOptions) -> _Fault | None:
     )
 
 
-def _find_oversize(obligations: Obligations, size: int) -> _Fault | None:
-    pairs = (
-        *obligations.upstream_headers,
 def _find_bad_answer(decision: Deny, options: OutboundOptions) -> _Fault | None:
     """A refusal's own headers are written as they are, so they hold no more than a nonce needs (RFC 9449 section 8)."""
     for name, value in decision.client_headers:
@@ -65,10 +65,13 @@ def _find_bad_answer(decision: Deny, options: OutboundOptions) -> _Fault | None:
     return None
 
 
+def _find_oversize(obligations: Obligations, size: int) -> _Fault | None:
+    pairs = (
+        *obligations.upstream_headers,
         *obligations.client_headers,
         *obligations.set_query,
         *obligations.metadata,
-        *((name, "") for name in (*obligations.removed_headers, *obligations.removed_query)),
+        *((name, "") for name in obligations.removed_query),  # removed headers make no request larger
     )
     if len(pairs) > MAX_OBLIGATIONS:
         return "T-40", "too many obligations"
@@ -84,9 +87,14 @@ def _find_bad_header(obligations: Obligations, reserved: frozenset[str]) -> _Fau
             return "T-38", "the value of an obligation's header holds control characters"
     if any(name.count("-") > MAX_HYPHENS for name, _ in obligations.upstream_headers):
         return "T-28", "an obligation sets a header with more than 5 hyphens, too many spellings to remove"
-    if not all(may_remove(name.lower()) for name in obligations.removed_headers):
+    if not _may_remove_all(obligations.removed_headers):
         return "T-38", "an obligation removes a header that it may not remove"
     return None
+
+
+@lru_cache(maxsize=1024)  # the names come from the bundle
+def _may_remove_all(names: tuple[str, ...]) -> bool:
+    return all(may_remove(name.lower()) for name in names)
 
 
 def _find_bad_parameter(obligations: Obligations) -> _Fault | None:
