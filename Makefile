@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: load demo demo-check test lint types contracts docs generate lock clean
+.PHONY: load scale demo demo-check test lint types contracts docs generate lock clean
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -29,6 +29,9 @@ SECONDS ?= 30
 LOAD_USER ?= GatewayUser
 load: $(STAMP) ## locust on the demo's stack at a constant arrival rate; fails above the SLO
 	$(BIN)/python loadtest/run.py --rate $(RATE) --seconds $(SECONDS) --user $(LOAD_USER)
+
+scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
+	$(BIN)/python loadtest/scale.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ from msgspec import Struct
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _AROUND: Final = " \t\r\n\v\f"  # what some frameworks drop around a name
 
+_TURKISH: Final = {0x130: "i", 0x131: "i"}  # both are `i` to comparisons that ignore case, as Java's do
+
 
 class Query(Struct, frozen=True):
     """Decoded query parameters."""
@@ -65,7 +67,7 @@ class Governed(Struct, frozen=True):
     def _survives(self, spelling: str) -> bool:
         if spelling in self.spelled:
             return False
-        name = _decode(spelling).casefold().strip(_AROUND)
+        name = _decode(spelling).translate(_TURKISH).casefold().strip(_AROUND)
         return any(name == ours or name.startswith(ours + "[") for ours in self.folded)
 
 

@@ -63,6 +63,12 @@ def test_both_cases_of_a_name_can_be_named() -> None:
     assert Reason.NO_POLICY_MATCHED is verdict(made, a_request(path="/x?TENANT=evil")).reason
 
 
+@pytest.mark.parametrize("name", ["t%C4%B1er", "t%C4%B0er", "T%49ER"])
+def test_an_i_without_its_dot_is_an_i_to_upstreams_that_ignore_case(name: str) -> None:
+    made = rule("allow", "{obligations: {setQuery: {tier: \"'gold'\"}}}")
+    assert Reason.NO_POLICY_MATCHED is verdict(made, a_request(path=f"/x?{name}=evil")).reason
+
+
 def test_rules_that_change_no_parameter_are_not_concerned() -> None:
     made = rule("allow", "{obligations: {metadata: {a: \"'b'\"}}}")
     assert Reason.POLICY_ALLOWED is verdict(made, a_request(path="/x?a=1;%74enant=2")).reason
