@@ -56,6 +56,7 @@ def a_request(
         headers=FakeHeaders(headers, joined=joined),
         source=source,
         destination=destination,
+        raw_path=path.partition("?")[0],
     )
 
 

@@ -192,4 +192,5 @@ def _build(spec: CaseRequestSpec, headers: CaseHeaders) -> Request | Connection 
         source=source,
         destination=destination,
         sni=spec.sni,
+        raw_path=spec.path.partition("?")[0],
     )

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from extauthz.identity.access_token import check_times, usable_keys, verify_access_token
 from extauthz.identity.authentication import Authentication
-from extauthz.identity.credential import read_credential
+from extauthz.identity.credential import Credential, read_credential
 from extauthz.identity.keys import KeySet
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.ports import TokenCache
@@ -25,6 +26,8 @@ class Identified(Struct, frozen=True, gc=False):
 
     subject: Subject
     cached: bool
+    token: str = ""  # as it was sent, for what a proof says about it (DP-15); "" for nobody
+    is_dpop: bool = False  # it came with the scheme `DPoP`, otherwise `Bearer`
 
 
 _NOBODY = Identified(ANONYMOUS, cached=False)
@@ -43,10 +46,7 @@ def identify(
         if authentication.mode == "optional":
             return _NOBODY
         return Deny(Reason.NO_CREDENTIAL, "EX-01")
-    found = _recall(credential.token, authentication, keys, tokens, now)
-    if isinstance(found, Identified) and credential.is_dpop:
-        return _require_bound(found)
-    return found
+    return _as_presented(_recall(credential.token, authentication, keys, tokens, now), credential)
 
 
 def _recall(
@@ -73,11 +73,14 @@ def _of_issuer(refused: Deny, name: str) -> Deny:
     return Deny(refused.reason, refused.check, refused.detail, issuer=name)
 
 
-def _require_bound(found: Identified) -> Identified | Deny:
-    """DP-02: the scheme `DPoP` promises a token bound to a key; without, the guard would see a bearer token.
+def _as_presented(found: Identified | Deny | Undecided, credential: Credential) -> Identified | Deny | Undecided:
+    """What was found about a token, with how it was sent; a refusal is answered in the scheme that was used.
 
-    Whether the proof of a bound token is there and good is the guard's to say, by the token's `confirmation`.
+    DP-02: the scheme `DPoP` promises a token bound to a key; without, the guard would see a bearer token. Whether the
+    proof of a bound token is there and good is looked at later, by the token's `confirmation`.
     """
-    if "jkt" not in found.subject.confirmation:
-        return Deny(Reason.TOKEN_BINDING_UNVERIFIED, "DP-02", issuer=found.subject.issuer_name)
-    return found
+    if isinstance(found, Identified):
+        if not credential.is_dpop or found.subject.jkt:
+            return Identified(found.subject, found.cached, credential.token, credential.is_dpop)
+        found = Deny(Reason.TOKEN_BINDING_UNVERIFIED, "DP-02", issuer=found.subject.issuer_name)
+    return replace(found, scheme="DPoP") if isinstance(found, Deny) and credential.is_dpop else found

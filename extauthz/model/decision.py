@@ -118,4 +118,4 @@ class Pending(Struct, frozen=True, gc=False):
     """The decision needs a fact from outside; the handler asks and decides again with the answer."""
 
     question: Question
-    otherwise: Deny | Undecided  # the answer when the fact cannot be had in time
+    otherwise: Decision  # the answer when the fact cannot be had in time; an Allow only where a profile says so

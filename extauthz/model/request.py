@@ -78,6 +78,7 @@ class Request(Struct, frozen=True, gc=False):
     body: bytes | None = None  # None when Envoy sent none
     body_is_partial: bool = False
     sni: str = ""
+    raw_path: str = ""  # `path` as the client wrote it, percent-encoding and trailing slash included
     extensions: tuple[tuple[str, str], ...] = ()  # context_extensions: owned by Envoy's configuration
     metadata: tuple[tuple[str, bytes], ...] = ()  # filter metadata by namespace, each a JSON object
     route_metadata: tuple[tuple[str, bytes], ...] = ()  # the same of the route

@@ -124,6 +124,7 @@ def _read_http(attributes: Any, source: Peer, destination: Peer, options: Inboun
         body=body or (text_body.encode() if text_body else None),
         body_is_partial=partial is not None and partial != "false",
         sni=attributes.tls_session.sni if attributes.HasField("tls_session") else "",
+        raw_path=http.path.partition("?")[0],
         extensions=tuple(sorted(attributes.context_extensions.items())),
         metadata=read_metadata(attributes.metadata_context) if attributes.HasField("metadata_context") else (),
         route_metadata=(
