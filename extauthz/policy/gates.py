@@ -5,7 +5,7 @@ rules are behind it that no caller without one of the names can match: their tes
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from extauthz.policy.sources import Source
 
 Key = tuple[str, str]  # field of `from` and one of its values
 MAX_KEYS = 64  # a rule with more names than this is always tried
+FEW = 4  # rules at one place that are sooner tried than looked up; most places have no more
 
 
 class Entrance(Struct, frozen=True):
@@ -28,31 +29,26 @@ class Entrance(Struct, frozen=True):
 ALWAYS = Entrance()
 
 
-class Gates:
-    """Chooses the entrance of each rule: of what it names, what the fewest rules name."""
+def find_entrances(rules: Sequence[Rule]) -> list[Entrance]:
+    """The entrance of each rule: of what it names, what the fewest rules name."""
+    count: Counter[Key] = Counter()
+    for rule in rules:
+        count.update({key for source in rule.sources or () for part in _exact_parts(source) for key in _keys(part)})
+    return [_entrance(rule, count) for rule in rules]
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        """Count how many rules name what."""
-        self._count: Counter[Key] = Counter()
-        for rule in rules:
-            found = {key for source in rule.sources or () for part in _exact_parts(source) for key in _keys(part)}
-            self._count.update(found)
 
-    def entrance(self, rule: Rule) -> Entrance:
-        """The keys of which a caller must have one; ALWAYS when an alternative of `from` names nobody exactly."""
-        keys: dict[Key, None] = {}
-        readers: dict[str, Callable[[Asked], Found]] = {}
-        for source in rule.sources or ():
-            parts = _exact_parts(source)
-            if not parts:
-                return ALWAYS
-            rarest = min(parts, key=self._popularity)
-            keys.update(dict.fromkeys(_keys(rarest)))
-            readers[rarest.field] = rarest.read
-        return Entrance(tuple(keys), readers) if 0 < len(keys) <= MAX_KEYS else ALWAYS
-
-    def _popularity(self, part: TextPart) -> int:
-        return max(self._count[key] for key in _keys(part))
+def _entrance(rule: Rule, count: Counter[Key]) -> Entrance:
+    """The keys of which a caller must have one; ALWAYS when an alternative of `from` names nobody exactly."""
+    keys: dict[Key, None] = {}
+    readers: dict[str, Callable[[Asked], Found]] = {}
+    for source in rule.sources or ():
+        parts = _exact_parts(source)
+        if not parts:
+            return ALWAYS
+        rarest = min(parts, key=lambda part: max(count[key] for key in _keys(part)))
+        keys.update(dict.fromkeys(_keys(rarest)))
+        readers[rarest.field] = rarest.read
+    return Entrance(tuple(keys), readers) if 0 < len(keys) <= MAX_KEYS else ALWAYS
 
 
 def _exact_parts(source: Source) -> list[TextPart]:
@@ -78,28 +74,40 @@ class _Gate:
 
 
 class Place:
-    """Positions of rules, some of them behind gates."""
+    """Positions of rules; where there are more than a few, those that have keys are behind gates."""
 
     __slots__ = ("_gates", "_open")
 
     def __init__(self) -> None:
         """Nothing yet."""
         self._open: list[int] = []
-        self._gates: dict[str, _Gate] = {}
+        self._gates: dict[str, _Gate] | None = None
 
-    def add(self, position: int, entrance: Entrance) -> None:
-        """Enter a rule."""
+    def add(self, position: int, entrances: Sequence[Entrance]) -> None:
+        """Enter a rule; `entrances` are those of all rules, by position."""
+        if self._gates is not None:
+            self._enter(self._gates, position, entrances[position])
+            return
+        self._open.append(position)
+        if len(self._open) > FEW:
+            waiting, self._open, self._gates = self._open, [], {}
+            for each in waiting:
+                self._enter(self._gates, each, entrances[each])
+
+    def _enter(self, gates: dict[str, _Gate], position: int, entrance: Entrance) -> None:
         if not entrance.keys:
             self._open.append(position)
         for field, text in entrance.keys:
-            gate = self._gates.get(field)
+            gate = gates.get(field)
             if gate is None:
-                gate = self._gates[field] = _Gate(entrance.readers[field])
+                gate = gates[field] = _Gate(entrance.readers[field])
             gate.rules.setdefault(text, []).append(position)
 
     def collect(self, asked: Asked | None, found: set[int]) -> None:
         """Add the rules that can match for who asks, or all when that is None."""
         found.update(self._open)
+        if self._gates is None:
+            return
         for gate in self._gates.values():
             values = None if asked is None else gate.read(asked)
             if isinstance(values, tuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from extauthz.model.paths import MANY, ONE, PathPattern
 from extauthz.policy.asked import Asked
-from extauthz.policy.gates import Entrance, Gates, Place
+from extauthz.policy.gates import Entrance, Place, find_entrances
 from extauthz.policy.operations import Operation
 from extauthz.policy.rule import Rule
 
@@ -30,18 +30,20 @@ class _Node:
         self.here: _ByMethod = {}  # patterns that end here
         self.rest: _ByMethod = {}  # patterns with `**` here
 
-    def add(self, pattern: PathPattern | None, methods: Sequence[str], rule: int, entrance: Entrance) -> None:
+    def add(
+        self, pattern: PathPattern | None, methods: Sequence[str], rule: int, entrances: Sequence[Entrance]
+    ) -> None:
         node = self
         for token in pattern.tokens if pattern else (MANY,):
             if token == MANY:
-                _add(node.rest, methods, rule, entrance)
+                _add(node.rest, methods, rule, entrances)
                 return
             if token == ONE:
                 node.one = node.one or _Node()
                 node = node.one
             else:
                 node = node.children.setdefault(token.casefold(), _Node())
-        _add(node.here, methods, rule, entrance)
+        _add(node.here, methods, rule, entrances)
 
     def collect(self, folded: Sequence[str], method: str, asked: Asked | None, found: set[int]) -> None:
         frontier = [self]
@@ -63,12 +65,12 @@ class _Node:
             _take(node.rest, method, asked, found)
 
 
-def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrance: Entrance) -> None:
+def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrances: Sequence[Entrance]) -> None:
     for method in methods:
         place = rules.get(method)
         if place is None:
             place = rules[method] = Place()
-        place.add(rule, entrance)
+        place.add(rule, entrances)
 
 
 def _take(rules: _ByMethod, method: str, asked: Asked | None, found: set[int]) -> None:
@@ -115,12 +117,11 @@ class RouteIndex:
     def __init__(self, rules: Sequence[Rule]) -> None:
         """Enter every rule under its position."""
         self._tenants: dict[str, _Hosts] = {}
-        gates = Gates(rules)
+        entrances = find_entrances(rules)
         for position, rule in enumerate(rules):
             hosts = self._tenants.setdefault(rule.tenant, _Hosts())
-            entrance = gates.entrance(rule)
             for operation in rule.operations if rule.operations is not None else (None,):
-                _enter(hosts, rule, operation, position, entrance)
+                _enter(hosts, rule, operation, position, entrances)
 
     def candidates(
         self, tenant: str, host: str, folded: Sequence[str], method: str, asked: Asked | None = None
@@ -136,7 +137,9 @@ class RouteIndex:
         return sorted(found)
 
 
-def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int, entrance: Entrance) -> None:
+def _enter(
+    hosts: _Hosts, rule: Rule, operation: Operation | None, position: int, entrances: Sequence[Entrance]
+) -> None:
     names = _host_keys(rule, operation)
     own = operation.patterns if operation is not None else None
     patterns: Sequence[PathPattern | None] = own or rule.scope.patterns or (None,)
@@ -147,7 +150,7 @@ def _enter(hosts: _Hosts, rule: Rule, operation: Operation | None, position: int
     for name in names:
         node = hosts.node(name)
         for pattern in patterns:
-            node.add(pattern, keys, position, entrance)
+            node.add(pattern, keys, position, entrances)
 
 
 def _host_keys(rule: Rule, operation: Operation | None) -> Sequence[str]:
@@ -165,11 +168,11 @@ class PortIndex:
     def __init__(self, rules: Sequence[Rule]) -> None:
         """Enter every rule under its position."""
         self._ports: dict[str, Place] = {}
-        gates = Gates(rules)
+        entrances = find_entrances(rules)
         for position, rule in enumerate(rules):
             operations = rule.operations or ()
             ports = {port for operation in operations for port in operation.ports or (ANY,)} or {ANY}
-            _add(self._ports, sorted(ports), position, gates.entrance(rule))
+            _add(self._ports, sorted(ports), position, entrances)
 
     def candidates(self, port: int, asked: Asked) -> list[int]:
         """Positions of the rules that may match, ascending."""

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from extauthz.model.paths import parse_pattern
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Peer, Request
 from extauthz.model.subject import ANONYMOUS, Subject
-from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, compile_policies
+from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, compile_policies, gates
 from extauthz.policy.document import OperationSpec, RuleSpec, SourceSpec, rule_name
 from tests.fakes import a_request
 from tests.unit.policy.bench import ALICE, NOW
@@ -242,13 +243,16 @@ SUBJECTS = st.sampled_from(
 @given(
     documents=st.lists(SPECS, min_size=1, max_size=8),
     questions=st.lists(st.tuples(REQUESTS, SUBJECTS, st.sampled_from(["", *TENANTS])), min_size=1, max_size=6),
+    few=st.sampled_from([0, 0, gates.FEW]),  # rules at one place above which callers are looked up
 )
-def test_evaluate_equals_a_naive_evaluator(documents: list[Any], questions: list[Any]) -> None:
+def test_evaluate_equals_a_naive_evaluator(documents: list[Any], questions: list[Any], few: int) -> None:
     policies = [
         NamedPolicy(f"p{9 - at}", msgspec.convert(found, AccessPolicySpec)) for at, found in enumerate(documents)
     ]
     problems: list[Any] = [[] for _ in policies]
-    made = compile_policies(policies, Names(), {}, problems)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "FEW", few)
+        made = compile_policies(policies, Names(), {}, problems)
     assert [] == [problem for found in problems for problem in found if problem.severity == "error"]
     for request, subject, tenant in questions:
         found = made.evaluate(request, subject, tenant, NOW)

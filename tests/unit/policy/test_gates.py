@@ -1,5 +1,6 @@
 """Rules that name their callers exactly are visited only for callers who have one of those names."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Facts, Peer
 from extauthz.model.subject import ANONYMOUS, Subject
-from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, PolicySet, compile_policies
+from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, PolicySet, compile_policies, gates
 from extauthz.policy.asked import Asked, asked_of_connection
 from extauthz.policy.evaluate import _decide
 from extauthz.policy.gates import MAX_KEYS
@@ -21,6 +22,14 @@ from tests.unit.policy.test_equivalence import REQUESTS, SPECS, SUBJECTS, TENANT
 
 BOB = replace(ALICE, id="bob", client="other-app", tenant="globex", roles=("clerk",))
 FRONT = Peer(principal="spiffe://td/ns/a/sa/front")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gates_everywhere() -> Iterator[None]:
+    """Also where there are few rules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "FEW", 0)
+        yield
 
 
 def visited(body: str, subject: Subject = ALICE, peer: Peer = FRONT, *, effect: str = "allow") -> int:
@@ -75,6 +84,15 @@ def test_of_several_names_the_rarest_leads_to_the_rule() -> None:
     request = a_request()
     asked = Asked(request, replace(ALICE, client="app-7"), "", NOW)
     assert [7] == made._routes.candidates("", request.host, (), "GET", asked)
+
+
+@pytest.mark.parametrize("others", [1, 20])
+def test_a_few_rules_are_tried_and_many_looked_up(monkeypatch: pytest.MonkeyPatch, others: int) -> None:
+    monkeypatch.setattr(gates, "FEW", 4)
+    rules = ", ".join(f"{{name: r{at}, from: [{{roles: [role-{at}]}}]}}" for at in range(others))
+    made = policy_set(f"{{effect: allow, rules: [{rules}, {{name: all, to: [{{methods: ['*']}}]}}]}}")
+    found = made._routes.candidates("", "any.test", (), "GET", Asked(a_request(), ALICE, "", NOW))
+    assert ([0, 1] if others == 1 else [others]) == found
 
 
 def test_explain_shows_rules_whose_callers_are_others() -> None:
