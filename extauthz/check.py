@@ -57,8 +57,10 @@ def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -
     subject = found.subject
     evidence = Evidence(subject=subject, profile=profile.name, token_cached=found.cached)
 
-    # 2 guards that no policy can lift: sender constraint, (step-up,) tenancy, financial id
+    # 2 guards that no policy can lift: sender constraint, step-up, tenancy, financial id
     if refusal := refuse_bound_token(subject):
+        return _refuse(refusal, profile, evidence)
+    if profile.step_up is not None and (refusal := profile.step_up.check(request, subject, now)):
         return _refuse(refusal, profile, evidence)
     tenant = world.tenants.own(subject.tenant)
     if profile.tenancy is not None:
@@ -92,7 +94,14 @@ def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
 
 
 def _refuse(refusal: Refusal, profile: Profile, evidence: Evidence) -> Deny:
-    deny = Deny(refusal.reason, refusal.check, refusal.detail, evidence=evidence, header=refusal.header)
+    deny = Deny(
+        refusal.reason,
+        refusal.check,
+        refusal.detail,
+        evidence=evidence,
+        parameters=refusal.parameters,
+        header=refusal.header,
+    )
     return _with_ecosystem(deny, profile)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from extauthz.guards import FapiHeaders, TenancyGuard, TenantRegistry
+from extauthz.guards import FapiHeaders, StepUp, TenancyGuard, TenantRegistry
 from extauthz.identity import Authentication, KeySet
 from extauthz.model.hosts import HostPattern
 from extauthz.model.paths import PathPattern
@@ -21,6 +21,7 @@ class Profile(Struct, frozen=True):
     authentication: Authentication
     fapi: FapiHeaders | None = None
     tenancy: TenancyGuard | None = None
+    step_up: StepUp | None = None
     proceed_without_journal: bool = False  # `audit.whenUnavailable: proceed`
 
 

@@ -11,7 +11,14 @@ from extauthz.bundle.data import parse_json
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
-from extauthz.guards import TenancySpec, TenantRegistry, compile_fapi, compile_registry, compile_tenancy
+from extauthz.guards import (
+    TenancySpec,
+    TenantRegistry,
+    compile_fapi,
+    compile_registry,
+    compile_step_up,
+    compile_tenancy,
+)
 from extauthz.identity import Issuer, JwksError, KeySet, compile_authentication, compile_issuer, parse_jwks
 from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import PathPattern, parse_pattern
@@ -121,11 +128,23 @@ def _compile_profile(
     tenancy_is_broken = tenants[0] is None and (documents.names["Tenancy"] or documents.unread)
     if spec.tenancy and not tenancy_is_broken:
         tenancy = compile_tenancy(spec.tenancy, *tenants, problems, ("spec", "tenancy"))
+    step_up = None if spec.step_up is None else compile_step_up(spec.step_up, problems, ("spec", "stepUp"))
+    if spec.step_up is not None and spec.authentication.mode == "none":
+        problems.append(Problem(("spec", "stepUp"), "mode `none` verifies nobody, so nobody could meet this"))
     findings += document.findings(problems)
     if authentication is None:
         return None
     proceed = spec.audit.when_unavailable == "proceed"
-    return Profile(document.name, hosts, paths, authentication, fapi, tenancy, proceed)
+    return Profile(
+        document.name,
+        hosts,
+        paths,
+        authentication,
+        fapi=fapi,
+        tenancy=tenancy,
+        step_up=step_up,
+        proceed_without_journal=proceed,
+    )
 
 
 def _compile_hosts(texts: tuple[str, ...], problems: list[Problem], at: Location) -> tuple[HostPattern, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from extauthz.guards import FapiSpec, ProfileTenancySpec, TenancySpec
+from extauthz.guards import FapiSpec, ProfileTenancySpec, StepUpSpec, TenancySpec
 from extauthz.identity import AuthenticationSpec, IssuerSpec
 from extauthz.policy import AccessPolicySpec
 
@@ -58,6 +58,7 @@ class SecurityProfileSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     match: ProfileMatchSpec
     authentication: AuthenticationSpec
     fapi: FapiSpec | None = None  # header rules by ecosystem
+    step_up: StepUpSpec | None = None  # how, and how recently, the user must have authenticated: a rule or a list
     tenancy: ProfileTenancySpec | None = None  # where a request names the tenant it is about
     audit: AuditSpec = AuditSpec()
 

@@ -5,6 +5,7 @@ from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
 from extauthz.guards.financial_id import FinancialIdSpec
 from extauthz.guards.refusal import Refusal
 from extauthz.guards.sender import refuse_bound_token
+from extauthz.guards.step_up import StepUp, StepUpRuleSpec, StepUpSpec, compile_step_up
 from extauthz.guards.tenancy import (
     ProfileTenancySpec,
     Resolved,
@@ -23,6 +24,9 @@ __all__ = [
     "ProfileTenancySpec",
     "Refusal",
     "Resolved",
+    "StepUp",
+    "StepUpRuleSpec",
+    "StepUpSpec",
     "TenancyGuard",
     "TenancySpec",
     "Tenant",
@@ -30,6 +34,7 @@ __all__ = [
     "TenantSourceSpec",
     "compile_fapi",
     "compile_registry",
+    "compile_step_up",
     "compile_tenancy",
     "refuse_bound_token",
 ]

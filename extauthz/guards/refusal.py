@@ -12,3 +12,4 @@ class Refusal(Struct, frozen=True, gc=False):
     check: str = ""  # id of the failed check, e.g. "JWT-20"; for a header without an id the header's name
     detail: str = ""  # for journal and explain only
     header: str = ""  # name of the header at fault
+    parameters: tuple[tuple[str, str], ...] = ()  # more parameters of the challenge; they come from the bundle

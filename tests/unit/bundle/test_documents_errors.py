@@ -215,8 +215,8 @@ CASES = [
     (
         "profile.yaml",
         "  tenancy:\n",
-        "  stepUp: {}\n  tenancy:\n",
-        "profile.yaml:7: spec.stepUp: unknown field `stepUp`: allowed are `audit`, `authentication`, `fapi`, `match`, `tenancy`",
+        "  quota: {}\n  tenancy:\n",
+        "profile.yaml:7: spec.quota: unknown field `quota`: allowed are `audit`, `authentication`, `fapi`, `match`, `stepUp`, `tenancy`",
     ),
     (
         "tenancy.yaml",
