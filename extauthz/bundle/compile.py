@@ -11,7 +11,8 @@ from extauthz.bundle.data import parse_json
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
-from extauthz.guards import (
+from extauthz.bundle.revocations import compile_revocation, issuer_names
+from extauthz.guards import (, Entry, RevocationList
     TenancySpec,
     TenantRegistry,
     compile_fapi,
@@ -23,6 +24,7 @@ from extauthz.identity import Issuer, JwksError, KeySet, compile_authentication,
 from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
+from extauthz.model.subject import SERVICE
 from extauthz.policy import NamedPolicy, Names, PolicySet, compile_policies
 from extauthz.snapshot import Profile
 
@@ -35,6 +37,7 @@ class Compiled(Struct, frozen=True):
     tenants: TenantRegistry
     profiles: tuple[Profile, ...]
     policies: PolicySet
+    revocations: RevocationList
     findings: list[Finding]
 
 
@@ -45,6 +48,9 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
     keys: dict[str, KeySet] = {}
     for document in documents.by_kind["Issuer"]:
         problems: list[Problem] = []
+        if document.name == SERVICE:
+            message = f"an Issuer cannot be called `{SERVICE}`: that name stands for services in their own name"
+            problems.append(Problem(("metadata", "name"), message))
         issuer = compile_issuer(document.name, document.spec, problems)
         if issuer is not None:
             issuers[issuer.name] = issuer
@@ -60,7 +66,8 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
         if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), findings))
     ]
     policies = _compile_policies(documents, tenants, findings)
-    return Compiled(issuers, keys, tenants, tuple(profiles), policies, findings)
+    revocations = _compile_revocations(documents, issuers, tenants, findings)
+    return Compiled(issuers, keys, tenants, tuple(profiles), policies, revocations, findings)
 
 
 def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes], problems: list[Problem]) -> None:
@@ -88,11 +95,12 @@ def _same_issuer(documents: list[Document], issuers: Mapping[str, Issuer]) -> li
     for document in documents:
         if document.name not in issuers:
             continue
-        iss = issuers[document.name].issuer
-        other = first.setdefault(iss, document.name)
-        if other != document.name:
-            message = f"`{iss}` is also the issuer of `{other}`: a profile can accept only one of them"
-            findings.append(document.tree.warning(("spec", "issuer"), message))
+        for iss in issuers[document.name].spellings:
+            other = first.setdefault(iss, document.name)
+            if other != document.name:
+                message = f"`{iss}` is also the issuer of `{other}`: a profile can accept only one of them"
+                findings.append(document.tree.warning(("spec", "issuer"), message))
+                break
     return findings
 
 
@@ -123,6 +131,7 @@ def _compile_profile(
     if not broken:
         location: Location = ("spec", "authentication")
         authentication = compile_authentication(spec.authentication, issuers, problems, location)
+    _check_service_tenants(spec, tenants[1], problems)
     fapi = compile_fapi(spec.fapi, problems, ("spec", "fapi")) if spec.fapi else None
     tenancy = None
     tenancy_is_broken = tenants[0] is None and (documents.names["Tenancy"] or documents.unread)
@@ -147,6 +156,14 @@ def _compile_profile(
     )
 
 
+def _check_service_tenants(spec: SecurityProfileSpec, registry: TenantRegistry, problems: list[Problem]) -> None:
+    """Services act for tenants that exist; what a pattern captures is looked up with each request."""
+    for index, mapping in enumerate(spec.authentication.service.tenants):
+        if mapping.tenant and len(registry) and registry.get(mapping.tenant) is None:
+            at: Location = ("spec", "authentication", "service", "tenants", index, "tenant")
+            problems.append(Problem(at, f"unknown tenant `{mapping.tenant}`{suggestion(mapping.tenant, [*registry])}"))
+
+
 def _compile_hosts(texts: tuple[str, ...], problems: list[Problem], at: Location) -> tuple[HostPattern, ...]:
     parsed = [parse_host_pattern(text) for text in texts]
     problems += [Problem((*at, index), pattern) for index, pattern in enumerate(parsed) if isinstance(pattern, str)]
@@ -163,9 +180,26 @@ def _compile_paths(texts: tuple[str, ...], problems: list[Problem], at: Location
     return tuple(pattern for pattern in parsed if not isinstance(pattern, str))
 
 
+def _compile_revocations(
+    documents: Documents, issuers: Mapping[str, Issuer], tenants: TenantRegistry, findings: list[Finding]
+) -> RevocationList:
+    broken = documents.unread or documents.names["Issuer"] - issuers.keys()
+    names = None if broken else issuer_names(issuers.values())
+    entries: list[Entry] = []
+    for document in documents.by_kind["Revocation"]:
+        problems: list[Problem] = []
+        entries += compile_revocation(document.name, document.spec, names, tenants, problems)
+        findings += document.findings(problems)
+    return RevocationList(entries)
+
+
 def _compile_policies(documents: Documents, tenants: TenantRegistry, findings: list[Finding]) -> PolicySet:
     policies = documents.by_kind["AccessPolicy"]
     issuers = frozenset() if documents.unread else frozenset(documents.names["Issuer"])
+    if issuers and any(
+        profile.spec.authentication.service.mode == "instead" for profile in documents.by_kind["SecurityProfile"]
+    ):
+        issuers |= {SERVICE}
     names = Names(tenants=frozenset(tenants), issuers=issuers)
     named = [NamedPolicy(document.name, document.spec) for document in policies]
     problems: list[list[Problem]] = [[] for _ in named]

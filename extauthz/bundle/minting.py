@@ -46,13 +46,14 @@ def mint(issuer: Issuer, claims: Mapping[str, Any], now: int) -> str:
     header = {"alg": algorithm, "kid": _KEY_ID} | ({"typ": issuer.types[0]} if issuer.types[0] else {})
     payload = complete_claims(issuer, claims, now)
     signed = ".".join(_text(json.dumps(part).encode()) for part in (header, payload))
-    return f"{signed}.{_text(_signer(algorithm).sign(signed.encode()))}"
+    return f"{signed}.{_text(_signer(algorithm, issuer.min_rsa_bits).sign(signed.encode()))}"
 
 
 def minting_keys(issuer: Issuer) -> KeySet:
     """The keys with which `mint` signs for this issuer."""
     algorithm = _algorithm(issuer)
-    jwk = {**_signer(algorithm).jwk, "kid": _KEY_ID, "alg": algorithm, "use": "sig"}
+    jwk = {**_signer(algorithm, issuer.min_rsa_bits).jwk, "kid": _KEY_ID, "alg": algorithm, "use": "sig"}
+    jwk["issuer"] = issuer.issuer  # a template wants it
     return parse_jwks(json.dumps({"keys": [jwk]}).encode(), issuer)[0]
 
 
@@ -62,7 +63,10 @@ def complete_claims(issuer: Issuer, claims: Mapping[str, Any], now: int) -> dict
     if issuer.kind is not None and not any(_has(filled, path) for path in issuer.kind.paths):
         kind = issuer.kind
         _put(filled, kind.paths[0], kind.any_of[0] if kind.any_of else kind.prefix + _FILLER)
-    _put(filled, ("iss",), issuer.issuer)
+    iss, spelling = next(iter(issuer.spellings.items()))
+    _put(filled, ("iss",), iss)
+    if spelling.tenant and filled["iss"] == iss:
+        _put(filled, issuer.claims.tenant, spelling.tenant)
     _put(filled, issuer.audience_path, issuer.audiences[0])
     _put(filled, ("iat",), now)
     _put(filled, ("exp",), now + min(_LIFETIME, issuer.max_lifetime))
@@ -99,13 +103,13 @@ def _algorithm(issuer: Issuer) -> str:
 
 
 @cache
-def _signer(algorithm: str) -> _Signer:
+def _signer(algorithm: str, rsa_bits: int) -> _Signer:
     if algorithm in _CURVES:
         return _ec(algorithm)
     if algorithm in {"EdDSA", "Ed25519"}:
         key = ed25519.Ed25519PrivateKey.generate()
         return _Signer({"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_key().public_bytes_raw())}, key.sign)
-    return _rsa(algorithm)
+    return _rsa(algorithm, rsa_bits)
 
 
 def _ec(algorithm: str) -> _Signer:
@@ -121,17 +125,17 @@ def _ec(algorithm: str) -> _Signer:
 
 
 @cache
-def _rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+def _rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, bits)
 
 
-def _rsa(algorithm: str) -> _Signer:
-    key, digest = _rsa_key(), _HASHES[algorithm[2:]]()
+def _rsa(algorithm: str, bits: int) -> _Signer:
+    key, digest = _rsa_key(bits), _HASHES[algorithm[2:]]()
     pad: padding.AsymmetricPadding = padding.PKCS1v15()
     if algorithm.startswith("PS"):
         pad = padding.PSS(padding.MGF1(digest), digest.digest_size)
     numbers = key.public_key().public_numbers()
-    jwk = {"kty": "RSA", "n": _integer(numbers.n, 256), "e": _integer(numbers.e, 3)}
+    jwk = {"kty": "RSA", "n": _integer(numbers.n, key.key_size // 8), "e": _integer(numbers.e, 3)}
     return _Signer(jwk, lambda data: key.sign(data, pad, digest))
 
 

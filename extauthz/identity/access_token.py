@@ -16,6 +16,7 @@ from extauthz.identity.claims import build_subject
 from extauthz.identity.compact import Compact, parse_compact
 from extauthz.identity.issuer import Issuer, Kind
 from extauthz.identity.keys import Key, KeySet
+from extauthz.identity.spellings import Spelling, speaks_for
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
@@ -36,9 +37,9 @@ def verify_access_token(
         return parsed
     iss = parsed.claims.get("iss")
     issuer = authentication.by_iss.get(iss) if isinstance(iss, str) else None
-    if issuer is None:
+    if issuer is None or not isinstance(iss, str):
         return Deny(Reason.TOKEN_ISSUER_REFUSED, "JWT-07", "not one of the profile's issuers")
-    verified = _verify(parsed, issuer, keys, now)
+    verified = _verify(parsed, iss, issuer, keys, now)
     return verified if isinstance(verified, Subject) else replace(verified, issuer=issuer.name)
 
 
@@ -57,13 +58,15 @@ def check_times(issuer: Issuer, subject: Subject, now: int) -> Deny | None:
     return None
 
 
-def _verify(parsed: Compact, issuer: Issuer, keys: Mapping[str, KeySet], now: int) -> Subject | Deny | Undecided:
+def _verify(
+    parsed: Compact, iss: str, issuer: Issuer, keys: Mapping[str, KeySet], now: int
+) -> Subject | Deny | Undecided:
     if parsed.algorithm not in issuer.algorithms:
         return Deny(Reason.TOKEN_ALGORITHM_REFUSED, "JWT-02", "not one of the issuer's algorithms")
     key_set = usable_keys(issuer, keys)
     if key_set is None:
         return Undecided(Reason.KEYS_UNAVAILABLE, "KEY-03", "no keys of the issuer are loaded")
-    key = _signer(parsed, key_set)
+    key = _signer(parsed, iss, issuer.spellings[iss], key_set)
     if isinstance(key, Deny):
         return key
     if refused := _refuse_kind(parsed, issuer) or _refuse_audience(parsed.claims, issuer):
@@ -77,9 +80,16 @@ def _verify(parsed: Compact, issuer: Issuer, keys: Mapping[str, KeySet], now: in
     return check_times(issuer, subject, now) or _refuse_lifetime(issuer, subject, now) or subject
 
 
-def _signer(parsed: Compact, key_set: KeySet) -> Key | Deny:
-    """JWT-03: the key whose signature it is, out of those of this issuer that have the id and fit the algorithm."""
-    candidates = key_set.select(parsed.key_id, parsed.algorithm)
+def _signer(parsed: Compact, iss: str, spelling: Spelling, key_set: KeySet) -> Key | Deny:
+    """JWT-03: the key whose signature it is, out of those of this issuer that have the id and fit the algorithm.
+
+    JWT-20: where issuers share a key set, a key may say for whose tokens it is.
+    """
+    candidates = [
+        key
+        for key in key_set.select(parsed.key_id, parsed.algorithm)
+        if not key.issuer or speaks_for(key.issuer, iss, spelling)
+    ]
     if not candidates:
         return Deny(Reason.TOKEN_KEY_UNKNOWN, "JWT-03", "no key of the issuer has this id and fits the algorithm")
     if len(candidates) > MAX_CANDIDATES:

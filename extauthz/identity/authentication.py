@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from extauthz.identity.document import AuthenticationSpec
 from extauthz.identity.issuer import Issuer
+from extauthz.identity.service import ServiceIdentity, compile_service
 from extauthz.model.problems import Location, Problem, suggestion
 
 
@@ -16,6 +17,7 @@ class Authentication(Struct, frozen=True):
     issuers: tuple[Issuer, ...]
     by_iss: Mapping[str, Issuer]
     refuse_form_body: bool = True
+    service: ServiceIdentity | None = None
 
 
 def compile_authentication(
@@ -23,21 +25,26 @@ def compile_authentication(
 ) -> Authentication | None:
     """Check an `authentication` section against the known issuers; None when it has an error."""
     before = len(problems)
+    accepted: list[Issuer] = []
     chosen: dict[str, Issuer] = {}
     if spec.mode == "none" and spec.issuers:
         problems.append(Problem((*location, "issuers"), "mode `none` verifies nobody: leave `issuers` out"))
-    if spec.mode != "none" and not spec.issuers:
+    service = compile_service(spec.service, problems, (*location, "service"))
+    if spec.mode == "none" and spec.service.mode != "off":
+        message = "mode `none` asks nobody who calls: write `required`, and no `issuers` if only services may call"
+        problems.append(Problem((*location, "service", "mode"), message))
+    if spec.mode != "none" and not spec.issuers and spec.service.mode != "instead":
         problems.append(Problem(location, f"mode `{spec.mode}` needs `issuers`, the names of Issuer documents"))
     for index, name in enumerate(spec.issuers):
         where = (*location, "issuers", index)
         issuer = issuers.get(name)
         if issuer is None:
             problems.append(Problem(where, f"unknown issuer `{name}`{suggestion(name, [*issuers])}"))
-        elif issuer.issuer in chosen:
-            other = chosen[issuer.issuer].name
-            problems.append(Problem(where, f"issuers `{other}` and `{name}` have the same `iss`: name one of them"))
+        elif same := next((chosen[iss] for iss in issuer.spellings if iss in chosen), None):
+            problems.append(Problem(where, f"issuers `{same.name}` and `{name}` have the same `iss`: name one of them"))
         else:
-            chosen[issuer.issuer] = issuer
+            accepted.append(issuer)
+            chosen.update(dict.fromkeys(issuer.spellings, issuer))
     if len(problems) > before:
         return None
-    return Authentication(spec.mode, tuple(chosen.values()), chosen, spec.form_body == "refuse")
+    return Authentication(spec.mode, tuple(accepted), chosen, spec.form_body == "refuse", service)

@@ -12,6 +12,7 @@ from extauthz.identity.claim_paths import MISSING, ClaimPath, first_of, look_up
 from extauthz.identity.confirmation import read_confirmation
 from extauthz.identity.delegation import read_actors
 from extauthz.identity.issuer import ClaimMap, Issuer
+from extauthz.identity.spellings import Spelling
 from extauthz.model.decision import Deny
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
@@ -49,7 +50,8 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
     confirmation = read_confirmation(claims)
     if isinstance(confirmation, Deny):
         return confirmation
-    actors = read_actors(claims, issuer.issuer)
+    spelling = _spelling(issuer, claims)
+    actors = read_actors(claims, spelling.issuer)
     if isinstance(actors, Deny):
         return actors
     scopes = _scopes(claims, where.scopes)
@@ -58,11 +60,13 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
     tenant = _tenant(claims, where)
     if isinstance(tenant, Deny):
         return tenant
+    if spelling.tenant not in {"", tenant}:
+        return Deny(Reason.TENANT_CLAIM_INVALID, "JWT-20", "another tenant than the one in `iss`")
     roles = _roles(claims, where)
     if isinstance(roles, Deny):
         return roles
     return Subject(
-        issuer=issuer.issuer,
+        issuer=spelling.issuer,
         id=identifier,
         issuer_name=issuer.name,
         client=client,
@@ -90,6 +94,13 @@ def read_time(value: object) -> int | None:
     if value is MISSING:
         return 0
     return value if type(value) is int and 0 <= value <= MAX_TIME else None
+
+
+def _spelling(issuer: Issuer, claims: dict[str, object]) -> Spelling:
+    """What the token calls its issuer; without a known `iss` the first that the document names."""
+    iss = claims.get("iss")
+    found = issuer.spellings.get(iss) if isinstance(iss, str) else None
+    return found or next(iter(issuer.spellings.values()))
 
 
 def _one(path: ClaimPath) -> tuple[ClaimPath, ...]:

@@ -11,10 +11,11 @@ from extauthz.identity.claim_paths import PathSpec, PathsSpec
 
 
 class JwksSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Where the issuer's keys are: exactly one of the two. Discovery (`<issuer>/.well-known/…`) when left out."""
+    """Where the issuer's keys are: exactly one of these. Discovery (`<issuer>/.well-known/…`) when left out."""
 
     uri: str = ""  # https, or http on loopback
     file: str = ""  # relative to the bundle
+    metadata: str = ""  # discovery at an address of its own; the issuer it names is compared all the same
 
 
 class KindSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -51,11 +52,14 @@ class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     name it in the profile of those routes (JWT-08).
     """
 
-    issuer: str  # the exact `iss`
+    issuer: str  # the exact `iss`, or with `{tenantid}` one for each of `issuerTenants`
+    issuer_aliases: list[str] = []  # other spellings of `iss`; callers are the same under each
+    issuer_tenants: list[str] = []  # accepted in place of `{tenantid}`; a token must name the same tenant
     audiences: list[str] = []  # any one of them must be named by the token
     preset: str = "rfc9068"
     jwks: JwksSpec | None = None
     algorithms: list[str] | None = None
+    min_rsa_bits: int = 2048  # shorter keys are left out; 2048 at least
     types: list[str] | None = None  # accepted header `typ`; `absent` for tokens without one
     kind: KindSpec | None = None
     audience_claim: PathSpec | None = None
@@ -63,6 +67,24 @@ class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     require_claims: PathsSpec | None = None
     leeway: int | str = 10  # how far clocks may be apart; at most 60 s
     max_lifetime: int | str = "24h"  # from `iat` to `exp`
+
+
+class ServiceTenantSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Services that act for one tenant. The first entry that covers an identity counts."""
+
+    principal: str  # `spiffe://<trust domain>/<path pattern>`, e.g. `spiffe://cluster.local/ns/{tenant}/**`
+    tenant: str = ""  # unless the pattern captures `{tenant}`
+
+
+class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The SPIFFE identity of the service that calls, by mutual TLS with our Envoy."""
+
+    # required: beside the user's token. instead: a request without a token comes from the service itself.
+    mode: Literal["off", "required", "instead"] = "off"
+    trust_domains: tuple[str, ...] = ()  # exact, e.g. `cluster.local`
+    # SPIFFE IDs of proxies that forward their client's identity (x-forwarded-client-cert, by `inbound.xfccTrustedHops`)
+    forwarded_by: tuple[str, ...] = ()
+    tenants: tuple[ServiceTenantSpec, ...] = ()  # of services without a user; a service in no entry has no tenant
 
 
 class AuthenticationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -75,3 +97,4 @@ class AuthenticationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_field
     mode: Literal["required", "optional", "none"] = "required"
     issuers: list[str] = []
     form_body: Literal["refuse", "ignore"] = "refuse"
+    service: ServiceSpec = ServiceSpec()

@@ -66,7 +66,7 @@ def _discover(
     client: httpx.Client, issuer: Issuer, limits: FetchLimits, deadline: float, clock: Callable[[], float]
 ) -> str:
     """Where the issuer says its keys are (OpenID Connect Discovery section 4), if it is the issuer (KEY-01)."""
-    uri = issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration"
+    uri = issuer.metadata_uri
     try:
         metadata = json.decode(_get(client, uri, limits, deadline, clock), type=_Metadata)
     except (DecodeError, ValidationError, UnicodeDecodeError, RecursionError):

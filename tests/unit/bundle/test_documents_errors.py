@@ -132,7 +132,7 @@ CASES = [
         "policy.yaml",
         "condition: subject.claims.limit >= 10",
         "condition: subject.claim.limit >= 10",
-        "policy.yaml:14: spec.rules[0].condition: column 1: unknown name `subject.claim.limit`: there are `subject.acr`, `subject.auth_time`, `subject.authenticated`, `subject.claims`, `subject.client`, `subject.expires_at`, `subject.id`, `subject.issued_at`, `subject.issuer`, `subject.roles`, `subject.scopes`, `subject.tenant`",
+        "policy.yaml:14: spec.rules[0].condition: column 1: unknown name `subject.claim.limit`: there are `subject.acr`, `subject.actors`, `subject.auth_time`, `subject.authenticated`, `subject.claims`, `subject.client`, `subject.expires_at`, `subject.id`, `subject.issued_at`, `subject.issuer`, `subject.roles`, `subject.scopes`, `subject.session`, `subject.tenant`",
     ),
     (
         "policy.yaml",

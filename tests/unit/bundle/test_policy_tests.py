@@ -174,3 +174,18 @@ def test_a_case_of_a_profile_without_authentication() -> None:
     public = PROFILE[: PROFILE.index("  tenancy:")].replace("{mode: required, issuers: [bank]}", "{mode: none}")
     result = run(files(profile=public), token=None, expect={"outcome": "deny", "reason": "no_policy_matched"})
     assert result.passed
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"), [({}, "policy_allowed"), ({"tenant_id": "globex"}, "tenant_claim_invalid")]
+)
+def test_a_case_of_a_template_names_the_first_tenant_unless_it_says_otherwise(
+    claims: dict[str, str], reason: str
+) -> None:
+    """And its RSA key is as long as the document wants."""
+    many = ISSUER.replace(
+        "https://idp.bank.test\n", '"https://idp.bank.test/{tenantid}"\n  issuerTenants: [acme, globex]\n'
+    )
+    bundle = files() | {"issuer.yaml": many.replace("[ES256]", "[PS256]\n  minRsaBits: 3072").encode()}
+    made = {"issuer": "bank", "claims": {"roles": ["officer"], "limit": 10, **claims}}
+    assert reason == run(bundle, token=made).reason

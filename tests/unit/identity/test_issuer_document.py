@@ -56,7 +56,7 @@ def test_the_shortest_document_is_strict_rfc_9068_with_discovery() -> None:
         (
             {"jwks": {}},
             (
-                "spec.jwks: `jwks` needs either `uri` or `file`; leave `jwks` out to discover the keys of"
+                "spec.jwks: `jwks` needs one of `uri`, `file`, `metadata`; leave `jwks` out to discover the keys of"
                 " `https://login.bank.test`"
             ),
         ),

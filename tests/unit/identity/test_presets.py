@@ -228,6 +228,28 @@ def test_a_golden_token_for_another_audience_is_refused(preset: str) -> None:
     assert "token_audience_refused JWT-08" == refusal(token_of(preset), issuer_of(preset, audiences=["other"]))
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_jwt_08_a_golden_token_without_audience_is_refused(preset: str) -> None:
+    """Cognito's access tokens have no `aud` anyway: theirs is the client."""
+    claim = "client_id" if preset == "cognito" else "aud"
+    token = token_of(preset, **{claim: ...})
+    assert "token_audience_refused JWT-08" == refusal(token, issuer_of(preset))
+    if preset == "cognito":
+        assert "accepted" == refusal(token_of(preset, aud="something"), issuer_of(preset))
+
+
+@pytest.mark.parametrize(
+    ("preset", "claim"), [("okta", "scp"), ("entra", "scp"), ("keycloak", "scope"), ("auth0", "scope")]
+)
+@pytest.mark.parametrize("scopes", ["orders read", ["orders", "read"]])
+def test_jwt_17_scopes_are_read_as_list_and_as_text_from_every_provider(
+    preset: str, claim: str, scopes: object
+) -> None:
+    found = verify(token_of(preset, **{claim: scopes}), issuer_of(preset))
+    assert isinstance(found, Subject)
+    assert ("orders", "read") == found.scopes
+
+
 # A token of the same issuer, client and key that is not an access token: (changes to header, changes to claims).
 NOT_ACCESS = {
     "keycloak id": ("keycloak", {}, {"typ": "ID", "aud": "banking-microservices"}),
@@ -264,6 +286,13 @@ def test_keycloak_organizations_have_several_shapes_and_one_reading(organization
     assert "acme" == found.tenant
 
 
+def test_keycloak_groups_and_roles_nested_in_an_organization_do_not_hide_its_name() -> None:
+    organization = {"acme": {"id": "42", "groups": ["/branch-7"], "roles": ["teller"]}}
+    found = verify(token_of("keycloak", organization=organization), issuer_of("keycloak"))
+    assert isinstance(found, Subject)
+    assert ("acme", ("banking-officer", "offline_access")) == (found.tenant, found.roles)
+
+
 @pytest.mark.parametrize("organization", [{"acme": {}, "globex": {}}, ["acme", "globex"], [], {}])
 def test_keycloak_memberships_in_several_organizations_select_no_tenant(organization: object) -> None:
     token = token_of("keycloak", organization=organization)
@@ -287,6 +316,30 @@ def test_auth0_tokens_of_the_rfc_9068_profile_are_accepted_too() -> None:
     found = verify(rfc9068, issuer_of("auth0"))
     assert isinstance(found, Subject)
     assert ("kbyu", "x") == (found.client, found.token_id)
+
+
+@pytest.mark.parametrize("org_id", ["", 1, ["org_1", "org_2"], {"org_1": 1}])
+def test_auth0_organizations_that_are_not_one_text_are_refused(org_id: object) -> None:
+    """`org_name` can be changed by an administrator, so it is never read."""
+    assert "tenant_claim_invalid JWT-20" == refusal(token_of("auth0", org_id=org_id), issuer_of("auth0"))
+    found = verify(token_of("auth0", org_id=..., org_name="acme"), issuer_of("auth0"))
+    assert isinstance(found, Subject)
+    assert "" == found.tenant
+
+
+def test_auth0_client_credentials_are_a_subject_of_their_own() -> None:
+    token = token_of("auth0", sub="kbyu@clients", azp="kbyu", gty="client-credentials", org_id=..., permissions=...)
+    found = verify(token, issuer_of("auth0"))
+    assert isinstance(found, Subject)
+    assert ("kbyu@clients", "kbyu", ()) == (found.id, found.client, found.roles)
+
+
+def test_okta_users_are_known_by_uid_however_they_log_in() -> None:
+    for login in ("alice@shop.test", "alice.new@shop.test"):
+        found = verify(token_of("okta", sub=login), issuer_of("okta"))
+        assert isinstance(found, Subject)
+        assert "00ujmkLgagxeRrAg20g3" == found.id
+    assert "token_claim_invalid JWT-12" == refusal(token_of("okta", uid=7), issuer_of("okta"))
 
 
 def test_okta_client_credentials_have_no_uid() -> None:
