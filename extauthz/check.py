@@ -9,11 +9,13 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from extauthz.guards import Refusal, refuse_bound_token
+from extauthz.guards import Refusal, refuse_bound_token, refuse_revoked
 from extauthz.identity import identify
 from extauthz.model.decision import NOTHING_KNOWN, Allow, Decision, Deny, Evidence, Known, Pending, Undecided
+from extauthz.model.ports import Revoked
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
+from extauthz.model.subject import ANONYMOUS
 from extauthz.policy import Verdict
 from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 
@@ -35,6 +37,8 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
         case Request():
             return _decide_request(asked, world, now, known)
         case Connection():
+            if refusal := refuse_revoked(_revoked(world), ANONYMOUS, "", now, (asked.source.principal,)):
+                return Deny(refusal.reason, refusal.check, refusal.detail)
             return _conclude(world.policies.evaluate_connection(asked), Evidence())
         case Refused():
             return Deny(asked.reason, asked.check)
@@ -57,8 +61,10 @@ def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -
     subject = found.subject
     evidence = Evidence(subject=subject, profile=profile.name, token_cached=found.cached)
 
-    # 2 guards that no policy can lift: sender constraint, step-up, tenancy, financial id
+    # 2 guards that no policy can lift: sender constraint, revocation, step-up, tenancy, financial id
     if refusal := refuse_bound_token(subject):
+        return _refuse(refusal, profile, evidence)
+    if refusal := refuse_revoked(_revoked(world), subject, subject.tenant, now, _services(request)):
         return _refuse(refusal, profile, evidence)
     if profile.step_up is not None and (refusal := profile.step_up.check(request, subject, now)):
         return _refuse(refusal, profile, evidence)
@@ -70,12 +76,24 @@ def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -
         tenant = resolved.tenant
         evidence = replace(evidence, cross_tenant=resolved.cross_tenant)
     evidence = replace(evidence, tenant=tenant)
+    if tenant != subject.tenant and (refusal := refuse_revoked(_revoked(world), ANONYMOUS, tenant, now)):
+        return _refuse(refusal, profile, evidence)
     if profile.fapi is not None and (refusal := profile.fapi.check_financial_id(request, world.tenants.get(tenant))):
         return _refuse(refusal, profile, evidence)
 
     # 3 what is allowed, 4 obligations
     verdict = world.policies.evaluate(request, subject, tenant, now)
     return _with_ecosystem(_conclude(verdict, evidence), profile)
+
+
+def _revoked(world: Snapshot) -> tuple[Revoked, ...]:
+    return world.revocations, world.revoked
+
+
+def _services(request: Request) -> tuple[str, ...]:
+    """The workloads a request comes through: the direct peer, and the one that its proxy vouches for."""
+    forwarded = request.forwarded.uri if request.forwarded is not None else ""
+    return (request.source.principal, forwarded)
 
 
 def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from extauthz.guards import FapiHeaders, StepUp, TenancyGuard, TenantRegistry
+from extauthz.guards import NO_REVOCATIONS, FapiHeaders, RevocationList, StepUp, TenancyGuard, TenantRegistry
 from extauthz.identity import Authentication, KeySet
 from extauthz.model.hosts import HostPattern
 from extauthz.model.paths import PathPattern
@@ -69,4 +69,5 @@ class Snapshot(Struct, frozen=True):
     tokens: TokenCache
     documents: Mapping[str, int]  # how many of each kind, for status
     replay: ReplayStore = RefuseEveryProof()
-    revoked: Revoked = NothingRevoked()  # at run time; what the bundle revokes is compiled in
+    revocations: RevocationList = NO_REVOCATIONS  # of the bundle
+    revoked: Revoked = NothingRevoked()  # at run time

@@ -12,7 +12,9 @@ from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.revocations import compile_revocation, issuer_names
-from extauthz.guards import (, Entry, RevocationList
+from extauthz.guards import (
+    Entry,
+    RevocationList,
     TenancySpec,
     TenantRegistry,
     compile_fapi,

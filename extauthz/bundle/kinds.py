@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from extauthz.bundle.revocations import RevocationSpec
 from extauthz.guards import FapiSpec, ProfileTenancySpec, StepUpSpec, TenancySpec
 from extauthz.identity import AuthenticationSpec, IssuerSpec
 from extauthz.policy import AccessPolicySpec
@@ -121,6 +122,7 @@ KINDS: Final[dict[str, type[Struct]]] = {
     "SecurityProfile": SecurityProfileSpec,
     "Tenancy": TenancySpec,
     "AccessPolicy": AccessPolicySpec,
+    "Revocation": RevocationSpec,
     "PolicyTest": PolicyTestSpec,
 }
 SINGLE_KINDS: Final = frozenset({"Bundle", "Tenancy"})  # at most one document

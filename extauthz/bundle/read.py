@@ -66,6 +66,7 @@ def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenC
         keys=compiled.keys,
         tenants=compiled.tenants,
         policies=compiled.policies,
+        revocations=compiled.revocations,
         tokens=tokens,
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
     )

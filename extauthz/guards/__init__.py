@@ -4,6 +4,16 @@ from extauthz.guards.ecosystems import HeaderRuleSpec
 from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
 from extauthz.guards.financial_id import FinancialIdSpec
 from extauthz.guards.refusal import Refusal
+from extauthz.guards.revocation import (
+    NEVER,
+    NO_REVOCATIONS,
+    SELECTORS,
+    Entry,
+    RevocationList,
+    Selector,
+    refuse_revoked,
+    wrong_with,
+)
 from extauthz.guards.sender import refuse_bound_token
 from extauthz.guards.step_up import StepUp, StepUpRuleSpec, StepUpSpec, compile_step_up
 from extauthz.guards.tenancy import (
@@ -16,7 +26,11 @@ from extauthz.guards.tenancy import (
 from extauthz.guards.tenants import CrossTenantSpec, TenancySpec, Tenant, TenantRegistry, compile_registry
 
 __all__ = [
+    "NEVER",
+    "NO_REVOCATIONS",
+    "SELECTORS",
     "CrossTenantSpec",
+    "Entry",
     "FapiHeaders",
     "FapiSpec",
     "FinancialIdSpec",
@@ -24,6 +38,8 @@ __all__ = [
     "ProfileTenancySpec",
     "Refusal",
     "Resolved",
+    "RevocationList",
+    "Selector",
     "StepUp",
     "StepUpRuleSpec",
     "StepUpSpec",
@@ -37,4 +53,6 @@ __all__ = [
     "compile_step_up",
     "compile_tenancy",
     "refuse_bound_token",
+    "refuse_revoked",
+    "wrong_with",
 ]

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from msgspec import Struct
+
 from extauthz.model.subject import Subject
 
 
@@ -44,17 +46,24 @@ class RefuseEveryProof:
         return False
 
 
-class Revoked(Protocol):
-    """What was revoked at run time, beside the bundle (JWT-13)."""
+class RevokedBy(Struct, frozen=True, gc=False):
+    """The entry that revokes a caller."""
 
-    def find(self, subject: Subject, tenant: str, now: int) -> str:
-        """The name of the entry that revokes this caller, "" when there is none."""
+    place: str  # for people: the selector, and where the entry stands
+    whole: bool  # everything of the caller is denied, not only tokens that a new one could replace
+
+
+class Revoked(Protocol):
+    """What was revoked (JWT-13)."""
+
+    def find(self, subject: Subject, tenant: str, now: int, services: tuple[str, ...] = ()) -> RevokedBy | None:
+        """The entry that revokes the subject, the tenant or one of the services (SPIFFE IDs); None without one."""
         ...
 
 
 class NothingRevoked:
     """Without a control socket nothing can be revoked at run time."""
 
-    def find(self, subject: Subject, tenant: str, now: int) -> str:  # noqa: ARG002
+    def find(self, subject: Subject, tenant: str, now: int, services: tuple[str, ...] = ()) -> RevokedBy | None:  # noqa: ARG002
         """Nobody is revoked."""
-        return ""
+        return None

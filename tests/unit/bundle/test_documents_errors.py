@@ -30,7 +30,7 @@ CASES = [
         "policy.yaml",
         "kind: AccessPolicy",
         "kind: Emergency",
-        "policy.yaml:2: kind: unknown kind `Emergency`: allowed are `AccessPolicy`, `Bundle`, `Issuer`, `PolicyTest`, `SecurityProfile`, `Tenancy`",
+        "policy.yaml:2: kind: unknown kind `Emergency`: allowed are `AccessPolicy`, `Bundle`, `Issuer`, `PolicyTest`, `Revocation`, `SecurityProfile`, `Tenancy`",
     ),
     (
         "policy.yaml",
