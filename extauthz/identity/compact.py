@@ -30,26 +30,44 @@ class Compact(Struct, frozen=True, gc=False):
     signature: bytes
 
 
+class Parts(Struct, frozen=True, gc=False):
+    """A compact JWS in its one reading; what the header asks for is not looked at."""
+
+    header: dict[str, object]
+    claims: dict[str, object]
+    payload: bytes
+    signed: bytes
+    signature: bytes
+
+
+def take_apart(text: str) -> Parts | str:
+    """The parts of a compact JWS, or why it is none."""
+    segments = text.split(".", _SEGMENTS_SIGNED)
+    if len(segments) != _SEGMENTS_SIGNED or "" in segments:
+        return "not three segments"
+    header, payload, signature = (base64url.decode(segment) for segment in segments)
+    if header is None or payload is None or signature is None:
+        return "a segment that is not canonical base64url"
+    try:
+        members, claims = read_object(header), read_object(payload)
+    except AmbiguousJsonError as error:
+        return str(error)
+    return Parts(members, claims, payload, text.rpartition(".")[0].encode(), signature)
+
+
 def parse_compact(token: str) -> Compact | Deny:
     """Take a compact JWS apart, or refuse it."""
     if len(token) > MAX_TOKEN:
         return Deny(Reason.TOKEN_MALFORMED, "JWT-01", "longer than 8 KiB")
-    segments = token.split(".", _SEGMENTS_ENCRYPTED)
-    if len(segments) == _SEGMENTS_ENCRYPTED:
+    if token.count(".") == _SEGMENTS_ENCRYPTED - 1:
         return Deny(Reason.TOKEN_ENCRYPTED, "JWT-15", "five segments")
-    if len(segments) != _SEGMENTS_SIGNED or "" in segments:
-        return Deny(Reason.TOKEN_MALFORMED, "JWT-01", "not three segments")
-    header, payload, signature = (base64url.decode(segment) for segment in segments)
-    if header is None or payload is None or signature is None:
-        return Deny(Reason.TOKEN_MALFORMED, "JWT-01", "a segment that is not canonical base64url")
-    try:
-        members, claims = read_object(header), read_object(payload)
-    except AmbiguousJsonError as error:
-        return Deny(Reason.TOKEN_MALFORMED, "JWT-01", str(error))
-    read = _read_header(members)
+    parts = take_apart(token)
+    if isinstance(parts, str):
+        return Deny(Reason.TOKEN_MALFORMED, "JWT-01", parts)
+    read = _read_header(parts.header)
     if isinstance(read, Deny):
         return read
-    return Compact(*read, claims, payload, token.rpartition(".")[0].encode(), signature)
+    return Compact(*read, parts.claims, parts.payload, parts.signed, parts.signature)
 
 
 def _read_header(members: dict[str, object]) -> tuple[str, str, str] | Deny:

@@ -44,6 +44,7 @@ class ForwardedCertificate(Struct, frozen=True, gc=False):
     uri: str = ""
     subject: str = ""
     dns: tuple[str, ...] = ()
+    hop: int = 1  # whose peer it was, counted from the right; 1: of the connection to the Envoy that asks
 
 
 class Facts(Struct, frozen=True, gc=False):

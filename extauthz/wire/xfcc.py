@@ -77,6 +77,7 @@ def _read(header: str, trusted_hops: int) -> ForwardedCertificate | None:
         uri=values.get("uri", ""),
         subject=values.get("subject", ""),
         dns=tuple(value for key, value in element if key == "dns"),
+        hop=trusted_hops,
     )
 
 
