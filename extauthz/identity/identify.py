@@ -39,14 +39,32 @@ def identify(
     """Who calls, as far as the profile asks. `now` is whole seconds since the epoch."""
     if authentication.mode == "none":
         return _NOBODY
+    service = authentication.service
+    if service is not None and not service.instead:
+        caller = service.find(request)
+        if isinstance(caller, Deny):
+            return caller
     credential = read_credential(request, refuse_form_body=authentication.refuse_form_body)
     if isinstance(credential, Deny):
         return credential
     if credential is None:
-        if authentication.mode == "optional":
-            return _NOBODY
-        return Deny(Reason.NO_CREDENTIAL, "EX-01")
+        return _without_token(request, authentication)
     return _as_presented(_recall(credential.token, authentication, keys, tokens, now), credential)
+
+
+def _without_token(request: Request, authentication: Authentication) -> Identified | Deny:
+    """A service in its own name where that is accepted, nobody where nobody has to be."""
+    service = authentication.service
+    caller = service.find(request) if service is not None and service.instead else None
+    if isinstance(caller, Subject):
+        return Identified(caller, cached=False)
+    if isinstance(caller, Deny) and caller.reason is Reason.SERVICE_IDENTITY_REFUSED:
+        return caller
+    if authentication.mode == "optional":
+        return _NOBODY
+    if isinstance(caller, Deny) and not authentication.issuers:
+        return caller
+    return Deny(Reason.NO_CREDENTIAL, "EX-01")
 
 
 def _recall(

@@ -1,6 +1,10 @@
 """Who calls, after verification."""
 
+from typing import Final
+
 from msgspec import Struct
+
+SERVICE: Final = "service"  # `issuer_name` of services that call in their own name; no Issuer document is called so
 
 
 class Subject(Struct, frozen=True, gc=False):
@@ -33,8 +37,13 @@ class Subject(Struct, frozen=True, gc=False):
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether no credential was presented."""
+        """Whether nobody was identified: neither by a token nor by a service's own identity."""
         return not self.issuer
+
+    @property
+    def has_token(self) -> bool:
+        """Whether an access token vouches for the caller; a service in its own name has none."""
+        return bool(self.issuer) and self.issuer_name != SERVICE
 
 
 ANONYMOUS = Subject(issuer="", id="")

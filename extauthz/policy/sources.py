@@ -26,7 +26,7 @@ class Source(Struct, frozen=True, gc=False):
             if part.test(asked) != YES:
                 return NO
         if self.scopes is not None and self.scopes.test(asked) != YES:
-            return SCOPES if not asked.subject.is_anonymous else NO
+            return SCOPES if asked.subject.has_token else NO
         return YES
 
     def all_parts(self) -> tuple[Part, ...]:
@@ -46,7 +46,7 @@ class TextField(Struct, frozen=True):
 def request_principal(asked: Asked) -> str:
     """`<iss>/<sub>` of the verified token, "" without one."""
     subject = asked.subject
-    return "" if subject.is_anonymous else f"{subject.issuer}/{subject.id}"
+    return f"{subject.issuer}/{subject.id}" if subject.has_token else ""
 
 
 def _service_account(asked: Asked) -> Found:

@@ -85,7 +85,7 @@ class Metrics(Collector):
             counts["policies", *self._rule(match.policy, match.rule), effect, "shadow"] += 1
 
         subject = evidence.subject
-        if reason in _TOKEN_FAILURES or subject.issuer:
+        if reason in _TOKEN_FAILURES or subject.has_token:
             issuer = subject.issuer_name if subject.issuer_name in self._issuers or not subject.issuer_name else OTHER
             result = reason.code if reason in _TOKEN_FAILURES else "valid"
             counts["verifications", issuer, result, "true" if evidence.token_cached else "false"] += 1
