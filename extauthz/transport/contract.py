@@ -6,6 +6,7 @@ Rule 2: no protobuf here; what a refusal looks like is the answerer's business.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
@@ -41,6 +42,8 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: Annotated[int, Meta(ge=1, le=64)] = 4  # more threads fight over one interpreter lock
     # Checks at work or waiting; what comes on top is refused at once as `overloaded`
     max_concurrent: Annotated[int, Meta(ge=1, le=4096)] = 32
+    # Checks that wait for an issuer or a shared store, beside those; what comes on top is answered without the outside
+    max_waiting: Annotated[int, Meta(ge=0, le=1024)] = 32
     max_message_bytes: Annotated[int, Meta(ge=64 << 10, le=64 << 20)] = MAX_MESSAGE
     max_metadata_bytes: Annotated[int, Meta(ge=8 << 10, le=1 << 20)] = 16 << 10
     # Envoy assumes a large limit until SETTINGS arrive, so a small one fails calls
@@ -62,6 +65,15 @@ class Transport(Protocol):
     @property
     def inflight(self) -> int:
         """Checks at work or waiting now."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Checks that wait for an answer from outside, among those in flight."""
+        ...
+
+    def aside(self) -> AbstractContextManager[bool]:
+        """While open, the calling Check waits for the outside and another may be decided; False: it may not wait."""
         ...
 
     def bind(self) -> str:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import grpc
 
@@ -39,7 +40,7 @@ class StockTransport:
         self._last_resort = last_resort
         self._on_shed = on_shed
         self._health = Health()
-        self._slots = Slots(options.threads, max(options.max_concurrent, options.threads))
+        self._slots = Slots(options.threads, max(options.max_concurrent, options.threads), options.max_waiting)
         self._patience = _Patience(options.message_timeout_seconds)
         self._server = grpc.server(
             self._slots,
@@ -52,13 +53,22 @@ class StockTransport:
                 self._health.handler(),
             ],
             options=_channel_arguments(options),
-            maximum_concurrent_rpcs=options.max_concurrent + _LAST_BOUND,
+            maximum_concurrent_rpcs=options.max_concurrent + options.max_waiting + _LAST_BOUND,
         )
 
     @property
     def inflight(self) -> int:
         """Checks at work or waiting now."""
         return self._slots.taken
+
+    @property
+    def waiting(self) -> int:
+        """Checks that wait for an answer from outside."""
+        return self._slots.waiting
+
+    def aside(self) -> AbstractContextManager[bool]:
+        """While open, the calling Check waits for the outside and another may be decided; False: it may not wait."""
+        return self._slots.aside()
 
     def bind(self) -> str:
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
