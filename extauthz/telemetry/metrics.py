@@ -86,7 +86,9 @@ class Metrics(Collector):
 
         subject = evidence.subject
         if reason in _TOKEN_FAILURES or subject.has_token:
-            issuer = subject.issuer_name if subject.issuer_name in self._issuers or not subject.issuer_name else OTHER
+            # A refused token proves no subject, but it is known whose it claimed to be.
+            name = subject.issuer_name or ("" if isinstance(decision, Allow) else decision.issuer)
+            issuer = name if name in self._issuers or not name else OTHER
             result = reason.code if reason in _TOKEN_FAILURES else "valid"
             counts["verifications", issuer, result, "true" if evidence.token_cached else "false"] += 1
 

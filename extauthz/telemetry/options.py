@@ -77,8 +77,9 @@ class TracingOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ca_file: str = ""  # PEM; the system's authorities when empty
     root_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of Checks without a traceparent that get a span
     queue_size: Annotated[int, Meta(ge=1)] = 8192  # spans waiting; more are dropped and counted
-    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0  # of one export
-    service_name: str = "extauthz"  # `service.name` of the resource
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0  # of one attempt to export
+    compression: Literal["gzip", "none"] = "gzip"  # of an export's body
+    service_name: str = ""  # `service.name`; if empty OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, else `extauthz`
 
 
 class LogOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

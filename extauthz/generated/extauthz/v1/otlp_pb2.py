@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65xtauthz/v1/otlp.proto\x12\x10\x65xtauthz.v1.otlp\"T\n\x19\x45xportTraceServiceRequest\x12\x37\n\x0eresource_spans\x18\x01 \x03(\x0b\x32\x1f.extauthz.v1.otlp.ResourceSpans\"b\n\x1a\x45xportTraceServiceResponse\x12\x44\n\x0fpartial_success\x18\x01 \x01(\x0b\x32+.extauthz.v1.otlp.ExportTracePartialSuccess\"J\n\x19\x45xportTracePartialSuccess\x12\x16\n\x0erejected_spans\x18\x01 \x01(\x03\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\x84\x01\n\rResourceSpans\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.extauthz.v1.otlp.Resource\x12\x31\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1c.extauthz.v1.otlp.ScopeSpans\x12\x12\n\nschema_url\x18\x03 \x01(\t\":\n\x08Resource\x12.\n\nattributes\x18\x01 \x03(\x0b\x32\x1a.extauthz.v1.otlp.KeyValue\"~\n\nScopeSpans\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32&.extauthz.v1.otlp.InstrumentationScope\x12%\n\x05spans\x18\x02 \x03(\x0b\x32\x16.extauthz.v1.otlp.Span\x12\x12\n\nschema_url\x18\x03 \x01(\t\"5\n\x14InstrumentationScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xd2\x03\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12-\n\x04kind\x18\x06 \x01(\x0e\x32\x1f.extauthz.v1.otlp.Span.SpanKind\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12.\n\nattributes\x18\t \x03(\x0b\x32\x1a.extauthz.v1.otlp.KeyValue\x12(\n\x06status\x18\x0f \x01(\x0b\x32\x18.extauthz.v1.otlp.Status\x12\r\n\x05\x66lags\x18\x10 \x01(\x07\"\x99\x01\n\x08SpanKind\x12\x19\n\x15SPAN_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12SPAN_KIND_INTERNAL\x10\x01\x12\x14\n\x10SPAN_KIND_SERVER\x10\x02\x12\x14\n\x10SPAN_KIND_CLIENT\x10\x03\x12\x16\n\x12SPAN_KIND_PRODUCER\x10\x04\x12\x16\n\x12SPAN_KIND_CONSUMER\x10\x05\"\x9c\x01\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\x04\x63ode\x18\x03 \x01(\x0e\x32#.extauthz.v1.otlp.Status.StatusCode\"N\n\nStatusCode\x12\x15\n\x11STATUS_CODE_UNSET\x10\x00\x12\x12\n\x0eSTATUS_CODE_OK\x10\x01\x12\x15\n\x11STATUS_CODE_ERROR\x10\x02\"B\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.extauthz.v1.otlp.AnyValue\"n\n\x08\x41nyValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x42\x07\n\x05valueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65xtauthz/v1/otlp.proto\x12\x10\x65xtauthz.v1.otlp\"T\n\x19\x45xportTraceServiceRequest\x12\x37\n\x0eresource_spans\x18\x01 \x03(\x0b\x32\x1f.extauthz.v1.otlp.ResourceSpans\"b\n\x1a\x45xportTraceServiceResponse\x12\x44\n\x0fpartial_success\x18\x01 \x01(\x0b\x32+.extauthz.v1.otlp.ExportTracePartialSuccess\"J\n\x19\x45xportTracePartialSuccess\x12\x16\n\x0erejected_spans\x18\x01 \x01(\x03\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\x84\x01\n\rResourceSpans\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.extauthz.v1.otlp.Resource\x12\x31\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1c.extauthz.v1.otlp.ScopeSpans\x12\x12\n\nschema_url\x18\x03 \x01(\t\":\n\x08Resource\x12.\n\nattributes\x18\x01 \x03(\x0b\x32\x1a.extauthz.v1.otlp.KeyValue\"~\n\nScopeSpans\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32&.extauthz.v1.otlp.InstrumentationScope\x12%\n\x05spans\x18\x02 \x03(\x0b\x32\x16.extauthz.v1.otlp.Span\x12\x12\n\nschema_url\x18\x03 \x01(\t\"5\n\x14InstrumentationScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xf4\x03\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12-\n\x04kind\x18\x06 \x01(\x0e\x32\x1f.extauthz.v1.otlp.Span.SpanKind\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12.\n\nattributes\x18\t \x03(\x0b\x32\x1a.extauthz.v1.otlp.KeyValue\x12 \n\x18\x64ropped_attributes_count\x18\n \x01(\r\x12(\n\x06status\x18\x0f \x01(\x0b\x32\x18.extauthz.v1.otlp.Status\x12\r\n\x05\x66lags\x18\x10 \x01(\x07\"\x99\x01\n\x08SpanKind\x12\x19\n\x15SPAN_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12SPAN_KIND_INTERNAL\x10\x01\x12\x14\n\x10SPAN_KIND_SERVER\x10\x02\x12\x14\n\x10SPAN_KIND_CLIENT\x10\x03\x12\x16\n\x12SPAN_KIND_PRODUCER\x10\x04\x12\x16\n\x12SPAN_KIND_CONSUMER\x10\x05\"\x9c\x01\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\x04\x63ode\x18\x03 \x01(\x0e\x32#.extauthz.v1.otlp.Status.StatusCode\"N\n\nStatusCode\x12\x15\n\x11STATUS_CODE_UNSET\x10\x00\x12\x12\n\x0eSTATUS_CODE_OK\x10\x01\x12\x15\n\x11STATUS_CODE_ERROR\x10\x02\"B\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.extauthz.v1.otlp.AnyValue\"\xa3\x01\n\x08\x41nyValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x12\x33\n\x0b\x61rray_value\x18\x05 \x01(\x0b\x32\x1c.extauthz.v1.otlp.ArrayValueH\x00\x42\x07\n\x05value\"8\n\nArrayValue\x12*\n\x06values\x18\x01 \x03(\x0b\x32\x1a.extauthz.v1.otlp.AnyValueb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,15 +46,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTRUMENTATIONSCOPE']._serialized_start=629
   _globals['_INSTRUMENTATIONSCOPE']._serialized_end=682
   _globals['_SPAN']._serialized_start=685
-  _globals['_SPAN']._serialized_end=1151
-  _globals['_SPAN_SPANKIND']._serialized_start=998
-  _globals['_SPAN_SPANKIND']._serialized_end=1151
-  _globals['_STATUS']._serialized_start=1154
-  _globals['_STATUS']._serialized_end=1310
-  _globals['_STATUS_STATUSCODE']._serialized_start=1232
-  _globals['_STATUS_STATUSCODE']._serialized_end=1310
-  _globals['_KEYVALUE']._serialized_start=1312
-  _globals['_KEYVALUE']._serialized_end=1378
-  _globals['_ANYVALUE']._serialized_start=1380
-  _globals['_ANYVALUE']._serialized_end=1490
+  _globals['_SPAN']._serialized_end=1185
+  _globals['_SPAN_SPANKIND']._serialized_start=1032
+  _globals['_SPAN_SPANKIND']._serialized_end=1185
+  _globals['_STATUS']._serialized_start=1188
+  _globals['_STATUS']._serialized_end=1344
+  _globals['_STATUS_STATUSCODE']._serialized_start=1266
+  _globals['_STATUS_STATUSCODE']._serialized_end=1344
+  _globals['_KEYVALUE']._serialized_start=1346
+  _globals['_KEYVALUE']._serialized_end=1412
+  _globals['_ANYVALUE']._serialized_start=1415
+  _globals['_ANYVALUE']._serialized_end=1578
+  _globals['_ARRAYVALUE']._serialized_start=1580
+  _globals['_ARRAYVALUE']._serialized_end=1636
 # @@protoc_insertion_point(module_scope)
