@@ -5,13 +5,14 @@ Rule 2: nothing here waits, locks, logs or reads a clock; those come in as value
 Rule 3: total: whatever the request, the answer is Allow, Deny or Undecided.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from extauthz.guards import Refusal, refuse_bound_token, refuse_revoked
 from extauthz.identity import identify
-from extauthz.model.decision import NOTHING_KNOWN, Allow, Decision, Deny, Evidence, Known, Pending, Undecided
+from extauthz.model.decision import Allow, Decision, Deny, Evidence, Known, Pending, Question, Undecided
 from extauthz.model.ports import Revoked
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -24,11 +25,25 @@ D = TypeVar("D", Allow, Deny, Allow | Deny, Deny | Undecided)
 
 Asked = Request | Connection | Refused
 
+Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
 
-def decide(asked: Asked, world: Snapshot, now: int) -> Decision:
-    """Decide one Check from what is in memory alone. `now` is whole seconds since the epoch."""
-    decision = advance(asked, world, now, NOTHING_KNOWN)
-    return decision.otherwise if isinstance(decision, Pending) else decision
+# An introspection and a first use; one more leaves room, and an end is certain.
+MAX_QUESTIONS = 3
+
+
+def ask_nobody(_: Question) -> None:
+    """Decide from what is in memory alone."""
+
+
+def decide(asked: Asked, world: Snapshot, now: int, ask: Ask = ask_nobody) -> Decision:
+    """Decide one Check. `now` is whole seconds since the epoch; `ask` is asked what the decision needs from outside."""
+    known: dict[Question, bytes | bool] = {}
+    while isinstance(decision := advance(asked, world, now, known), Pending):
+        answer = ask(decision.question) if len(known) < MAX_QUESTIONS else None
+        if answer is None or decision.question in known:
+            return decision.otherwise
+        known[decision.question] = answer
+    return decision
 
 
 def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision | Pending:

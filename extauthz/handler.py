@@ -2,13 +2,14 @@
 
 Rule 1: whatever happens, the end is an explicit answer; the broad `except` that makes it so is here.
 Rule 2: a decision is in the journal before it is answered, and what is answered is what was recorded.
-Rule 3: one clock reading and one snapshot a Check.
+Rule 3: one clock reading and one snapshot a Check, however long it waits for an answer from outside.
 """
 
 import logging
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from os import urandom
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from extauthz.model.decision import Decision, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.model.request import Connection, Facts, Refused, Request
+from extauthz.questions import Outside, ask_nobody
 from extauthz.snapshot import Snapshot
 from extauthz.sources import Live
 from extauthz.wire import LAST_RESORT, AnswerContext, InboundOptions, OutboundOptions, read_check, settle, write_answer
@@ -56,9 +58,10 @@ class Handler:
         options: HandlerOptions,
         clock: Callable[[], float],
         on_shed: Callable[[str], None],
+        ask: Outside = ask_nobody,
     ) -> None:
         self._live, self._journal, self._observers, self._clock = live, journal, tuple(observers), clock
-        self._options, self._on_shed = options, on_shed
+        self._options, self._on_shed, self._ask = options, on_shed, ask
         self._unseen = {reason: write_answer(Undecided(reason), AnswerContext(), options.answers) for reason in _UNSEEN}
         self.draining = False
 
@@ -75,7 +78,8 @@ class Handler:
         world = self._live.current
         try:
             asked = read_check(raw, self._options.inbound)
-            decision = decide(asked, world, int(arrived)) if world else Undecided(Reason.NO_BUNDLE)
+            ask = partial(self._ask, deadline=deadline)
+            decision = decide(asked, world, int(arrived), ask) if world else Undecided(Reason.NO_BUNDLE)
             return self._conclude(decision, asked, world, arrived, trace)
         except Exception as error:  # noqa: BLE001 - a bug must not become an error that Envoy may let through (T-59)
             log.error("a check failed: %s", _Where(error))  # noqa: TRY400 - the places only, see there

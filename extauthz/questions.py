@@ -1,0 +1,81 @@
+"""What decisions ask of the outside, asked without taking the threads that decide.
+
+Rule 1: an answer that is in memory costs no waiting; whoever must wait steps aside first, and only so many may.
+Rule 2: total: what cannot be answered in time, or at all, is None, and the decision says what then.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol
+
+from extauthz.model.decision import IntrospectToken, Question
+
+log = logging.getLogger("extauthz.questions")
+
+Answer = bytes | bool | None
+Result = Literal["memory", "answered", "unanswered", "crowded"]
+# Envoy must get the answer before its own time is up.
+_MARGIN_SECONDS = 0.005
+# For callers that set no deadline: as long as Envoy's default for a whole HTTP request.
+_PATIENCE_SECONDS = 15.0
+
+
+class Outside(Protocol):
+    """How a Check asks; total."""
+
+    def __call__(self, question: Question, deadline: float | None) -> Answer:
+        """The answer, or None when there is none in time. `deadline` is in seconds since the epoch."""
+        ...
+
+
+class Oracle(Protocol):
+    """Who can answer. Both methods are safe to call from many threads."""
+
+    def recall(self, question: Question) -> Answer:
+        """The answer if it is in memory, at once; else None."""
+        ...
+
+    def ask(self, question: Question, deadline: float) -> Answer:
+        """The answer, waiting for it until `deadline`, in seconds since the epoch; None when there is none by then."""
+        ...
+
+
+def ask_nobody(question: Question, deadline: float | None) -> Answer:  # noqa: ARG001 - the shape of Outside
+    """Without an outside nothing is known of it."""
+    return None
+
+
+class Questions:
+    """Asks an oracle on behalf of Checks. Threads share it."""
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        aside: Callable[[], AbstractContextManager[bool]],
+        clock: Callable[[], float],
+        count: Callable[[str, Result], None],
+    ) -> None:
+        """`aside` is the transport's; `count` is told the kind of every question and what became of it."""
+        self._oracle, self._aside, self._clock, self._count = oracle, aside, clock, count
+
+    def __call__(self, question: Question, deadline: float | None) -> Answer:
+        """As Outside says."""
+        try:
+            answer, result = self._answer(question, deadline)
+        except Exception as error:  # noqa: BLE001 - the decision says what an unanswered question means
+            log.error("a question could not be asked: %s", type(error).__name__)  # noqa: TRY400 - texts may quote it
+            answer, result = None, "unanswered"
+        self._count("introspection" if isinstance(question, IntrospectToken) else "first_use", result)
+        return answer
+
+    def _answer(self, question: Question, deadline: float | None) -> tuple[Answer, Result]:
+        known = self._oracle.recall(question)
+        if known is not None:
+            return known, "memory"
+        until = self._clock() + _PATIENCE_SECONDS if deadline is None else deadline - _MARGIN_SECONDS
+        with self._aside() as may_wait:
+            if not may_wait:
+                return None, "crowded"
+            answer = self._oracle.ask(question, until)
+        return answer, "unanswered" if answer is None else "answered"

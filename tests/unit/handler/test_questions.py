@@ -1,0 +1,224 @@
+"""What decisions ask of the outside: who waits, how long, how many, and what happens without an answer."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+
+import extauthz.check
+from extauthz.bundle import read_bundle
+from extauthz.check import MAX_QUESTIONS, decide
+from extauthz.handler import Handler, HandlerOptions
+from extauthz.model.decision import Allow, Decision, Deny, FirstUse, IntrospectToken, Pending, Question, Undecided
+from extauthz.model.ports import NoTokenCache
+from extauthz.model.reasons import Reason
+from extauthz.model.record import DecisionRecord
+from extauthz.questions import Answer, Outside, Questions, ask_nobody
+from extauthz.sources import Live
+from extauthz.wire import InboundOptions, OutboundOptions
+from extauthz.wire.twin import Check, build_check, read_answer
+
+NOW = 1_800_000_000.0
+OPAQUE = IntrospectToken("bank", "7Fjfp0ZBr1KtDRbnfVdmIw")
+PROOF = FirstUse(b"k", int(NOW) + 60)
+UNKNOWN = Undecided(Reason.INTROSPECTION_UNAVAILABLE)
+BUNDLE = b"""
+apiVersion: extauthz.io/v1
+kind: SecurityProfile
+metadata: {name: open}
+spec:
+  match: {hosts: [open.test], paths: [/**]}
+  authentication: {mode: none}
+"""
+WORLD = read_bundle({"bundle.yaml": BUNDLE}, NoTokenCache()).snapshot
+
+
+class Scripted:
+    """An oracle that knows what a test tells it."""
+
+    def __init__(self, memory: Mapping[Question, Answer] | None = None, answer: Answer = None) -> None:
+        self.memory, self.answer = dict(memory or {}), answer
+        self.asked: list[tuple[Question, float]] = []
+        self.error: Exception | None = None
+
+    def recall(self, question: Question) -> Answer:
+        return self.memory.get(question)
+
+    def ask(self, question: Question, deadline: float) -> Answer:
+        self.asked.append((question, deadline))
+        if self.error:
+            raise self.error
+        return self.answer
+
+
+class Waits:
+    """Stands for the transport: notes who steps aside."""
+
+    def __init__(self, *, room: bool = True) -> None:
+        self.room, self.entered, self.inside = room, 0, 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[bool]:
+        self.entered += 1
+        self.inside += 1
+        yield self.room
+        self.inside -= 1
+
+
+class Asking:
+    """A `Questions` under test."""
+
+    def __init__(self, oracle: Scripted, *, room: bool = True) -> None:
+        self.oracle, self.waits, self.counted = oracle, Waits(room=room), list[tuple[str, str]]()
+        self.ask = Questions(oracle, self.waits, lambda: NOW, lambda kind, result: self.counted.append((kind, result)))
+
+
+def test_what_is_in_memory_is_answered_without_stepping_aside() -> None:
+    asking = Asking(Scripted({OPAQUE: b"{}"}))
+    assert b"{}" == asking.ask(OPAQUE, NOW + 1)
+    assert (0, [], [("introspection", "memory")]) == (asking.waits.entered, asking.oracle.asked, asking.counted)
+
+
+def test_false_is_an_answer_too() -> None:
+    asking = Asking(Scripted({PROOF: False}))
+    assert asking.ask(PROOF, None) is False
+    assert [("first_use", "memory")] == asking.counted
+    asking = Asking(Scripted(answer=False))
+    assert asking.ask(PROOF, None) is False
+    assert [("first_use", "answered")] == asking.counted
+
+
+def test_who_must_wait_steps_aside_and_is_back_before_the_callers_deadline() -> None:
+    asking = Asking(Scripted(answer=b"{}"))
+    assert b"{}" == asking.ask(OPAQUE, NOW + 0.2)
+    assert (1, 0) == (asking.waits.entered, asking.waits.inside)
+    (question, deadline), *_ = asking.oracle.asked
+    assert OPAQUE == question
+    assert NOW + 0.15 < deadline < NOW + 0.2
+
+
+def test_without_a_deadline_the_wait_ends_all_the_same() -> None:
+    asking = Asking(Scripted())
+    assert asking.ask(OPAQUE, None) is None
+    assert NOW < asking.oracle.asked[0][1] <= NOW + 15
+
+
+def test_where_too_many_wait_nobody_is_asked() -> None:
+    asking = Asking(Scripted(answer=b"{}"), room=False)
+    assert asking.ask(OPAQUE, NOW + 1) is None
+    assert ([], [("introspection", "crowded")]) == (asking.oracle.asked, asking.counted)
+
+
+def test_an_oracle_that_fails_is_no_answer_and_its_words_stay_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    asking = Asking(Scripted())
+    asking.oracle.error = RuntimeError(OPAQUE.token)
+    assert asking.ask(OPAQUE, NOW + 1) is None
+    assert [("introspection", "unanswered")] == asking.counted
+    assert "could not be asked: RuntimeError" in caplog.text
+    assert OPAQUE.token not in caplog.text
+
+
+# --- the loop of a decision
+
+
+def script(monkeypatch: pytest.MonkeyPatch, *steps: Decision | Pending) -> list[dict[Question, Any]]:
+    """Make `advance` return these, one a round; what it was told in each round."""
+    told: list[dict[Question, Any]] = []
+
+    def advance(_asked: object, _world: object, _now: int, known: Mapping[Question, Any]) -> Decision | Pending:
+        told.append(dict(known))
+        return steps[min(len(told), len(steps)) - 1]
+
+    monkeypatch.setattr(extauthz.check, "advance", advance)
+    return told
+
+
+def test_a_decision_goes_on_with_the_answers_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = script(monkeypatch, Pending(OPAQUE, UNKNOWN), Pending(PROOF, UNKNOWN), Allow())
+    answers: dict[Question, Answer] = {OPAQUE: b"{}", PROOF: True}
+    assert Allow() == decide(None, WORLD, 0, answers.get)  # type: ignore[arg-type] # never looked at
+    assert [{}, {OPAQUE: b"{}"}, {OPAQUE: b"{}", PROOF: True}] == told
+
+
+def test_without_an_answer_it_is_what_the_question_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, Pending(OPAQUE, UNKNOWN), Allow())
+    assert UNKNOWN == decide(None, WORLD, 0)  # type: ignore[arg-type] # as above
+
+
+def test_questions_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    more = [Pending(FirstUse(bytes([number]), 0), UNKNOWN) for number in range(9)]
+    told = script(monkeypatch, *more)
+    assert UNKNOWN == decide(None, WORLD, 0, lambda _: True)  # type: ignore[arg-type] # as above
+    assert MAX_QUESTIONS + 1 == len(told)
+    told = script(monkeypatch, Pending(PROOF, UNKNOWN))
+    assert UNKNOWN == decide(None, WORLD, 0, lambda _: True)  # type: ignore[arg-type] # as above
+    assert 2 == len(told)
+
+
+# --- in the handler
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.records: list[DecisionRecord] = []
+
+    def record(self, record: DecisionRecord) -> None:
+        self.records.append(record)
+
+
+def a_handler(ask: Outside = ask_nobody) -> tuple[Handler, Journal]:
+    live, journal = Live(), Journal()
+    live.activate(WORLD, ())
+    kept: Any = journal
+    options = HandlerOptions(InboundOptions(), OutboundOptions())
+    return Handler(live, kept, [], options, lambda: NOW, lambda _: None, ask), journal
+
+
+RAW = build_check(Check(host="open.test", path="/a"))
+
+
+@pytest.mark.parametrize("deadline", [NOW + 0.5, None])
+def test_a_check_waits_for_its_answer_with_one_clock_reading_and_is_recorded_once(
+    monkeypatch: pytest.MonkeyPatch, deadline: float | None
+) -> None:
+    script(monkeypatch, Pending(OPAQUE, UNKNOWN), Allow())
+    seen: list[tuple[Question, float | None]] = []
+
+    def ask(question: Question, deadline: float | None) -> Answer:
+        seen.append((question, deadline))
+        return b"{}"
+
+    handler, journal = a_handler(ask)
+    assert read_answer(handler.answer(RAW, deadline, "")).allowed
+    assert [(OPAQUE, deadline)] == seen
+    assert [Reason.POLICY_ALLOWED] == [record.decision.reason for record in journal.records]
+
+
+def test_a_check_without_an_answer_is_503_with_retry_after_never_401(monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, Pending(OPAQUE, UNKNOWN))
+    handler, journal = a_handler()
+    answer = read_answer(handler.answer(RAW, NOW + 1, ""))
+    assert (503, "introspection_unavailable") == (answer.http_status, answer.metadata["reason"])
+    assert "1" == answer.client_header("retry-after")
+    assert 1 == len(journal.records)
+
+
+def test_the_answer_may_be_a_denial_that_the_question_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, Pending(PROOF, Deny(Reason.PROOF_REPLAYED, "DP-19")))
+    handler, _ = a_handler()
+    assert 401 == read_answer(handler.answer(RAW, None, "")).http_status
+
+
+def test_many_may_ask_at_once() -> None:
+    asking = Asking(Scripted(answer=True))
+    ask = Questions(asking.oracle, lambda: nullcontext(enter_result=True), time.time, lambda _kind, _result: None)
+    answers: list[Answer] = []
+    threads = [threading.Thread(target=lambda: answers.append(ask(PROOF, None))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [True] * 20 == answers
