@@ -20,15 +20,16 @@ from uuid import uuid4
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from extauthz.admin import AdminServer, Status, Views
+from extauthz.admin import AdminServer, ControlServer, Status, Views
 from extauthz.app import views
 from extauthz.app.readiness import Readiness
+from extauthz.app.revocations import ControlledRevocations, record
 from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
 from extauthz.settings import Settings
-from extauthz.sources import GenerationalTokenCache, JwksSource, Live, Refresh
+from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Refresh, RuntimeRevocations
 from extauthz.sources.bundles import Activation, BundleSource
 from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import StockTransport, TlsError
@@ -55,19 +56,25 @@ class Addresses(Struct, frozen=True):
     admin: str
 
 
-def build(settings: Settings, clock: Callable[[], float] = time.time) -> "Server":
-    """A server that has opened nothing yet. Raises StartError for TLS files that cannot be used."""
-    return Server(settings, clock)
+def build(
+    settings: Settings, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+) -> "Server":
+    """A server that has opened nothing yet. Raises StartError for TLS files that cannot be used.
+
+    `clock` counts seconds since the epoch; `ticks` counts seconds and never jumps.
+    """
+    return Server(settings, clock, ticks)
 
 
 class Server:
     """Everything that serves, from the first port to the last record."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float], ticks: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
         self._started = time.monotonic()
         self._instance = socket.gethostname()
-        self._live = Live()
+        self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
+        self._live = Live(self._revocations)
         self._readiness = Readiness(self._live)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
         self._registry = CollectorRegistry()
@@ -77,8 +84,11 @@ class Server:
         except TlsError as error:
             raise StartError(str(error)) from error
         self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
+        orders = ControlledRevocations(self._revocations, self._live, clock)
+        self._metrics.set_revocations(orders.counts)
+        self._control = ControlServer(settings.admin.control_socket, orders)
         self._bundles = BundleSource(settings.bundle, self._live, _new_cache, self._on_activation)
-        self._keys = JwksSource(settings.jwks, self._on_keys, time.monotonic, self._on_refresh)
+        self._keys = JwksSource(settings.jwks, self._on_keys, ticks, self._on_refresh)
         self._journal: Journal | None = None
         self._addresses = Addresses("", "")
         self._activated = 0.0
@@ -111,7 +121,11 @@ class Server:
         grpc = self._transport.bind()
         undo.callback(self._admin.stop)
         admin = self._admin.bind()
+        undo.callback(self._control.stop)
+        self._control.bind()
         journal = self._open_journal(undo)
+        undo.callback(self._revocations.close)
+        self._open_revocations()
         observers: list[Observer] = [self._metrics.observe, self._keys.watch]
         if settings.telemetry.tracing.endpoint:
             observers.append(self._start_tracing(undo).observe)
@@ -128,6 +142,7 @@ class Server:
         gc.freeze()
         self._transport.start(self._handler)
         self._admin.start()
+        self._control.start()
         self._refresh()
         return Addresses(grpc, admin)
 
@@ -140,6 +155,16 @@ class Server:
         self._metrics.set_journal(journal.status)
         self._journal = journal
         return journal
+
+    def _open_revocations(self) -> None:
+        found = self._revocations.open()
+        file = self._settings.revocations.file
+        if not file:
+            return
+        count = str(self._revocations.in_force())
+        self._note("revocations_opened", {"entries": count, "file": "read" if found else "created"})
+        if not found:
+            log.warning("there is no revocation file `%s` yet: nothing is revoked at run time", file)
 
     def _start_tracing(self, undo: ExitStack) -> Tracing:
         options = self._settings.telemetry.tracing
@@ -190,6 +215,10 @@ class Server:
             first = "; ".join(str(finding) for finding in activation.findings[:_FINDINGS_LOGGED])
             log.error("bundle rejected", extra={"findings": len(activation.findings), "first": first})
         self._refresh()
+
+    def _on_revocation(self, change: Change) -> None:
+        if self._journal is not None:
+            record(change, self._journal)
 
     def _on_keys(self, issuer: str, keys: KeySet) -> None:
         self._live.set_keys(issuer, keys)

@@ -261,6 +261,19 @@ def test_a_failed_verification_counts_its_reason(metrics: Metrics) -> None:
     assert 1 == value(metrics, "extauthz_token_verifications_total", issuer="", result="token_expired", cached="false")
 
 
+def test_a_refused_token_counts_for_the_issuer_that_it_names(metrics: Metrics) -> None:
+    metrics.observe(a_record(1, Deny(Reason.TOKEN_KEY_UNKNOWN, issuer="keycloak")))
+    metrics.observe(a_record(2, Deny(Reason.TOKEN_KEY_UNKNOWN, issuer="gone")))
+    metrics.observe(a_record(3, Undecided(Reason.KEYS_UNAVAILABLE, issuer="keycloak")))
+    for issuer, result in (
+        ("keycloak", "token_key_unknown"),
+        ("other", "token_key_unknown"),
+        ("keycloak", "keys_unavailable"),
+    ):
+        found = value(metrics, "extauthz_token_verifications_total", issuer=issuer, result=result, cached="false")
+        assert 1 == found
+
+
 def test_a_check_without_credential_verified_nothing(metrics: Metrics) -> None:
     metrics.observe(a_record(decision=Deny(Reason.NO_CREDENTIAL)))
     assert "extauthz_token_verifications_total" not in {name for name, _ in scrape(metrics)}
