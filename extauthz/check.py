@@ -6,13 +6,22 @@ Rule 3: total: whatever the request, the answer is Allow, Deny or Undecided.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from extauthz.guards import Refusal, refuse_bound_token, refuse_revoked
-from extauthz.identity import identify
-from extauthz.model.decision import Allow, Decision, Deny, Evidence, Known, Pending, Question, Undecided
+from extauthz.guards import Refusal, refuse_revoked
+from extauthz.identity import NONCE_HEADER, Proof, identify, prove_possession
+from extauthz.model.decision import (
+    Allow,
+    Decision,
+    Deny,
+    Evidence,
+    Known,
+    Obligations,
+    Pending,
+    Question,
+    Undecided,
+)
 from extauthz.model.ports import Revoked
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -20,10 +29,8 @@ from extauthz.model.subject import ANONYMOUS
 from extauthz.policy import Verdict
 from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 
-D = TypeVar("D", Allow, Deny, Allow | Deny, Deny | Undecided)
-
-
 Asked = Request | Connection | Refused
+
 
 Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
 
@@ -59,46 +66,93 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
             return Deny(asked.reason, asked.check)
 
 
-def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:  # noqa: ARG001
+def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
     profile = world.profiles.find(request.host, request.segments)
     if profile is None:
         return Deny(Reason.NO_PROFILE)
     if isinstance(profile, AmbiguousProfile):
         return Deny(Reason.PATH_AMBIGUOUS, "T-11")
+    decision = _decide_under(profile, request, world, now, known)
+    return _dress(decision, profile) if isinstance(decision, Deny) else decision
+
+
+def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
     evidence = Evidence(profile=profile.name)
 
     # 1 who calls (OR-01: the headers of the ecosystem come before the token)
     if profile.fapi is not None and (refusal := profile.fapi.check_headers(request, now)):
-        return _refuse(refusal, profile, evidence)
+        return _refuse(refusal, evidence)
     found = identify(request, profile.authentication, world.keys, world.tokens, now)
     if isinstance(found, Deny | Undecided):
-        return _with_ecosystem(replace(found, evidence=evidence), profile)
-    subject = found.subject
-    evidence = Evidence(subject=subject, profile=profile.name, token_cached=found.cached)
+        return replace(found, evidence=evidence)
+    evidence = Evidence(subject=found.subject, profile=profile.name, token_cached=found.cached)
 
-    # 2 guards that no policy can lift: sender constraint, revocation, step-up, tenancy, financial id
-    if refusal := refuse_bound_token(subject):
-        return _refuse(refusal, profile, evidence)
+    # 2 whether the token is its sender's: first what is demanded, then what is proven
+    if refusal := profile.sender.refuse(found.subject):
+        return _refuse(refusal, evidence)
+    held = prove_possession(request, found, profile.possession, world.nonces, now)
+    if isinstance(held, Deny | Undecided):
+        return replace(held, evidence=evidence)
+
+    # 3 guards that no policy can lift
+    guarded = _guard(request, profile, world, now, evidence)
+    if isinstance(guarded, Deny):
+        return guarded
+
+    # 4 what is allowed, and under which obligations
+    decision = _conclude(world.policies.evaluate(request, found.subject, guarded.tenant, now), guarded)
+    if held.proof is None or isinstance(decision, Deny):
+        return decision
+
+    # 5 last of all, for it uses the proof up
+    return _use_up(held.proof, decision, request, profile, world, known)
+
+
+def _guard(request: Request, profile: Profile, world: Snapshot, now: int, evidence: Evidence) -> Evidence | Deny:
+    """Revocation, step-up, tenancy and financial id; the evidence with the tenant that the request is about."""
+    subject = evidence.subject
     if refusal := refuse_revoked(_revoked(world), subject, subject.tenant, now, _services(request)):
-        return _refuse(refusal, profile, evidence)
+        return _refuse(refusal, evidence)
     if profile.step_up is not None and (refusal := profile.step_up.check(request, subject, now)):
-        return _refuse(refusal, profile, evidence)
+        return _refuse(refusal, evidence)
     tenant = world.tenants.own(subject.tenant)
     if profile.tenancy is not None:
         resolved = profile.tenancy.resolve(request, subject)
         if isinstance(resolved, Refusal):
-            return _refuse(resolved, profile, evidence)
+            return _refuse(resolved, evidence)
         tenant = resolved.tenant
         evidence = replace(evidence, cross_tenant=resolved.cross_tenant)
     evidence = replace(evidence, tenant=tenant)
     if tenant != subject.tenant and (refusal := refuse_revoked(_revoked(world), ANONYMOUS, tenant, now)):
-        return _refuse(refusal, profile, evidence)
+        return _refuse(refusal, evidence)
     if profile.fapi is not None and (refusal := profile.fapi.check_financial_id(request, world.tenants.get(tenant))):
-        return _refuse(refusal, profile, evidence)
+        return _refuse(refusal, evidence)
+    return evidence
 
-    # 3 what is allowed, 4 obligations
-    verdict = world.policies.evaluate(request, subject, tenant, now)
-    return _with_ecosystem(_conclude(verdict, evidence), profile)
+
+def _use_up(
+    proof: Proof, allow: Allow, request: Request, profile: Profile, world: Snapshot, known: Known
+) -> Decision | Pending:
+    """DP-17, DP-18: allow a proof once; when nobody can say whether it was used before, as the profile has it."""
+    if proof.fresh_nonce:
+        allow = replace(allow, obligations=_with_nonce(allow.obligations, proof.fresh_nonce))
+    first = known.get(proof.use)
+    if first is None:
+        first = world.replay.first_use(proof.use.key, proof.use.expires)
+    if first is None:
+        otherwise: Decision = Undecided(Reason.REPLAY_STORE_UNAVAILABLE, "DP-18", evidence=allow.evidence)
+        if profile.sender.passes_without_store(request.method):
+            marked = (*allow.obligations.metadata, ("proof_replay", "unchecked"))
+            otherwise = replace(allow, obligations=replace(allow.obligations, metadata=marked))
+        return Pending(proof.use, otherwise)
+    return allow if first is True else Deny(Reason.PROOF_REPLAYED, "DP-17", evidence=allow.evidence)
+
+
+def _with_nonce(obligations: Obligations, nonce: str) -> Obligations:
+    """DP-20: exactly one fresh nonce for the client, in an answer that nobody keeps (RFC 9449 section 8.2)."""
+    ours = ((NONCE_HEADER, nonce), ("cache-control", "no-store"))
+    others = [pair for pair in obligations.client_headers if pair[0].lower() not in dict(ours)]
+    return replace(obligations, client_headers=(*others, *ours))
 
 
 def _revoked(world: Snapshot) -> tuple[Revoked, ...]:
@@ -126,8 +180,8 @@ def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
     return Deny(verdict.reason, evidence=evidence, scopes=verdict.scopes)
 
 
-def _refuse(refusal: Refusal, profile: Profile, evidence: Evidence) -> Deny:
-    deny = Deny(
+def _refuse(refusal: Refusal, evidence: Evidence) -> Deny:
+    return Deny(
         refusal.reason,
         refusal.check,
         refusal.detail,
@@ -135,11 +189,9 @@ def _refuse(refusal: Refusal, profile: Profile, evidence: Evidence) -> Deny:
         parameters=refusal.parameters,
         header=refusal.header,
     )
-    return _with_ecosystem(deny, profile)
 
 
-def _with_ecosystem(decision: D, profile: Profile) -> D:
-    """Denials under a FAPI profile speak the ecosystem's error format."""
-    if isinstance(decision, Deny) and profile.fapi is not None:
-        return replace(decision, ecosystem=profile.fapi.ecosystem)
-    return decision
+def _dress(deny: Deny, profile: Profile) -> Deny:
+    """Denials offer what the profile accepts, and under a FAPI profile speak the ecosystem's error format."""
+    deny = profile.sender.challenge(deny)
+    return deny if profile.fapi is None else replace(deny, ecosystem=profile.fapi.ecosystem)

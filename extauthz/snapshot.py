@@ -4,8 +4,16 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from extauthz.guards import NO_REVOCATIONS, FapiHeaders, RevocationList, StepUp, TenancyGuard, TenantRegistry
-from extauthz.identity import Authentication, KeySet
+from extauthz.guards import (
+    NO_REVOCATIONS,
+    FapiHeaders,
+    RevocationList,
+    SenderConstraint,
+    StepUp,
+    TenancyGuard,
+    TenantRegistry,
+)
+from extauthz.identity import NO_NONCE_KEYS, Authentication, KeySet, NonceKeys, PossessionRules, default_rules
 from extauthz.model.hosts import HostPattern
 from extauthz.model.paths import PathPattern
 from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked, TokenCache
@@ -22,6 +30,8 @@ class Profile(Struct, frozen=True):
     fapi: FapiHeaders | None = None
     tenancy: TenancyGuard | None = None
     step_up: StepUp | None = None
+    sender: SenderConstraint = SenderConstraint()
+    possession: PossessionRules = default_rules(("*",))
     proceed_without_journal: bool = False  # `audit.whenUnavailable: proceed`
 
 
@@ -69,5 +79,6 @@ class Snapshot(Struct, frozen=True):
     tokens: TokenCache
     documents: Mapping[str, int]  # how many of each kind, for status
     replay: ReplayStore = RefuseEveryProof()
+    nonces: NonceKeys = NO_NONCE_KEYS
     revocations: RevocationList = NO_REVOCATIONS  # of the bundle
     revoked: Revoked = NothingRevoked()  # at run time

@@ -12,6 +12,7 @@ from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.revocations import compile_revocation, issuer_names
+from extauthz.bundle.sender import compile_sender_constraint
 from extauthz.guards import (
     Entry,
     RevocationList,
@@ -67,7 +68,9 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
         for document in documents.by_kind["SecurityProfile"]
         if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), findings))
     ]
-    policies = _compile_policies(documents, tenants, findings)
+    guards = [guard for profile in profiles for guard in (profile.fapi, profile.tenancy) if guard is not None]
+    read_headers = frozenset[str]().union(*(guard.read_headers for guard in guards))
+    policies = _compile_policies(documents, tenants, read_headers, findings)
     revocations = _compile_revocations(documents, issuers, tenants, findings)
     return Compiled(issuers, keys, tenants, tuple(profiles), policies, revocations, findings)
 
@@ -142,6 +145,7 @@ def _compile_profile(
     step_up = None if spec.step_up is None else compile_step_up(spec.step_up, problems, ("spec", "stepUp"))
     if spec.step_up is not None and spec.authentication.mode == "none":
         problems.append(Problem(("spec", "stepUp"), "mode `none` verifies nobody, so nobody could meet this"))
+    sender, possession = compile_sender_constraint(spec, problems)
     findings += document.findings(problems)
     if authentication is None:
         return None
@@ -154,6 +158,8 @@ def _compile_profile(
         fapi=fapi,
         tenancy=tenancy,
         step_up=step_up,
+        sender=sender,
+        possession=possession,
         proceed_without_journal=proceed,
     )
 
@@ -195,7 +201,9 @@ def _compile_revocations(
     return RevocationList(entries)
 
 
-def _compile_policies(documents: Documents, tenants: TenantRegistry, findings: list[Finding]) -> PolicySet:
+def _compile_policies(
+    documents: Documents, tenants: TenantRegistry, read_headers: frozenset[str], findings: list[Finding]
+) -> PolicySet:
     policies = documents.by_kind["AccessPolicy"]
     issuers = frozenset() if documents.unread else frozenset(documents.names["Issuer"])
     if issuers and any(
@@ -205,7 +213,7 @@ def _compile_policies(documents: Documents, tenants: TenantRegistry, findings: l
     names = Names(tenants=frozenset(tenants), issuers=issuers)
     named = [NamedPolicy(document.name, document.spec) for document in policies]
     problems: list[list[Problem]] = [[] for _ in named]
-    compiled = compile_policies(named, names, documents.data, problems)
+    compiled = compile_policies(named, names, documents.data, problems, read_headers)
     for document, found in zip(policies, problems, strict=True):
         findings += document.findings(found)
     return compiled

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from extauthz.bundle.revocations import RevocationSpec
+from extauthz.bundle.sender import SenderConstraintSpec
 from extauthz.guards import FapiSpec, ProfileTenancySpec, StepUpSpec, TenancySpec
 from extauthz.identity import AuthenticationSpec, IssuerSpec
 from extauthz.policy import AccessPolicySpec
@@ -60,6 +61,7 @@ class SecurityProfileSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     authentication: AuthenticationSpec
     fapi: FapiSpec | None = None  # header rules by ecosystem
     step_up: StepUpSpec | None = None  # how, and how recently, the user must have authenticated: a rule or a list
+    sender_constraint: SenderConstraintSpec | None = None  # who may present a token: RFC 8705, RFC 9449
     tenancy: ProfileTenancySpec | None = None  # where a request names the tenant it is about
     audit: AuditSpec = AuditSpec()
 

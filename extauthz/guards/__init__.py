@@ -14,7 +14,7 @@ from extauthz.guards.revocation import (
     refuse_revoked,
     wrong_with,
 )
-from extauthz.guards.sender import refuse_bound_token
+from extauthz.guards.sender import Constraint, SenderConstraint, compile_sender
 from extauthz.guards.step_up import StepUp, StepUpRuleSpec, StepUpSpec, compile_step_up
 from extauthz.guards.tenancy import (
     ProfileTenancySpec,
@@ -29,6 +29,7 @@ __all__ = [
     "NEVER",
     "NO_REVOCATIONS",
     "SELECTORS",
+    "Constraint",
     "CrossTenantSpec",
     "Entry",
     "FapiHeaders",
@@ -40,6 +41,7 @@ __all__ = [
     "Resolved",
     "RevocationList",
     "Selector",
+    "SenderConstraint",
     "StepUp",
     "StepUpRuleSpec",
     "StepUpSpec",
@@ -50,9 +52,9 @@ __all__ = [
     "TenantSourceSpec",
     "compile_fapi",
     "compile_registry",
+    "compile_sender",
     "compile_step_up",
     "compile_tenancy",
-    "refuse_bound_token",
     "refuse_revoked",
     "wrong_with",
 ]

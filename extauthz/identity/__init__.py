@@ -3,28 +3,43 @@
 from extauthz.identity.authentication import Authentication, compile_authentication
 from extauthz.identity.claims import claims_to_subject
 from extauthz.identity.document import AuthenticationSpec, IssuerSpec
+from extauthz.identity.dpop import NONCE_HEADER, Proof
 from extauthz.identity.identify import Identified, identify
 from extauthz.identity.issuer import Issuer, compile_issuer
 from extauthz.identity.keys import MAX_JWKS, NO_KEYS, JwksError, KeySet, parse_jwks, thumbprint
+from extauthz.identity.nonces import NO_NONCE_KEYS, NonceKeys
+from extauthz.identity.possession import Possession, prove_possession
+from extauthz.identity.possession_rules import DpopSpec, MtlsSpec, PossessionRules, compile_possession, default_rules
 from extauthz.identity.presets import PRESETS
 from extauthz.identity.urls import is_fetchable
 
 __all__ = [
     "MAX_JWKS",
+    "NONCE_HEADER",
     "NO_KEYS",
+    "NO_NONCE_KEYS",
     "PRESETS",
     "Authentication",
     "AuthenticationSpec",
+    "DpopSpec",
     "Identified",
     "Issuer",
     "IssuerSpec",
     "JwksError",
     "KeySet",
+    "MtlsSpec",
+    "NonceKeys",
+    "Possession",
+    "PossessionRules",
+    "Proof",
     "claims_to_subject",
     "compile_authentication",
     "compile_issuer",
+    "compile_possession",
+    "default_rules",
     "identify",
     "is_fetchable",
     "parse_jwks",
+    "prove_possession",
     "thumbprint",
 ]
