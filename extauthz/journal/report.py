@@ -60,6 +60,18 @@ class VerifyReport(Struct):
         return not self.findings
 
 
+class Findings:
+    """Adds findings to a report, at the place where the reading is."""
+
+    def __init__(self, report: VerifyReport) -> None:
+        self.report = report
+        self.segment, self.line = "", 0
+
+    def add(self, kind: FindingKind, seq: int, message: str, line: int = -1) -> None:
+        """One break, in this line unless another is given (0: the file as a whole)."""
+        self.report.findings.append(Finding(kind, self.segment, self.line if line < 0 else line, seq, message))
+
+
 def text(report: VerifyReport) -> str:
     """For people: the verdict, what is broken, and what this can and cannot show."""
     lines = [str(finding) for finding in report.findings]

@@ -12,21 +12,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from extauthz.journal.chain import GENESIS, Line, intact, parse_line, true_hash
-from extauthz.journal.checkpoint import Checkpoint, is_signed_by, key_id, raw_bytes, read_checkpoint
+from extauthz.journal.checkpoint import key_id, raw_bytes
 from extauthz.journal.copies import CHECKPOINTS_FILE
 from extauthz.journal.keys import PUBLIC_KEY_FILE, load_public_key
 from extauthz.journal.record import SealedTail, SegmentEvent
-from extauthz.journal.report import Finding, FindingKind, VerifyReport
-from extauthz.journal.segments import (
-    read_lifecycle,
-    read_opening,
-    segment_numbers,
-    segment_path,
-    view,
-)
-
-# A checkpoint is signed beside the path, so some records more than promised may come before it.
-_UNSIGNED_SLACK = 5_000
+from extauthz.journal.report import Findings, VerifyReport
+from extauthz.journal.segments import read_lifecycle, read_opening, segment_numbers, segment_path, view
+from extauthz.journal.verify_checkpoints import Checkpoints
 
 
 def verify(
@@ -53,19 +45,16 @@ class _Walk:
 
     def __init__(self, directory: Path, keys: dict[str, Ed25519PublicKey]) -> None:
         self.report = VerifyReport(str(directory))
-        self._directory, self._keys = directory, keys
-        self._segment, self._line = "", 0
+        self._directory = directory
+        self._at = Findings(self.report)
+        self._checkpoints = Checkpoints(keys, self._at)
         self._opening: SegmentEvent | None = None
         self._expected: int | None = None  # seq; None when any may come
         self._head = GENESIS.decode()
         self._started = False
         self._position = 0
-        self._last_checkpoint = ""
-        self._since_checkpoint = 0
         self._ends: dict[str, int] = {}  # boot: seq of its last record
-        self._signed: dict[tuple[str, int], str] = {}  # (boot, seq): hash of a checkpoint record
         self._first_number = 0
-        self._seen_keys: set[str] = set()
 
     # --- files
 
@@ -76,19 +65,19 @@ class _Walk:
         self._first_number = numbers[0] if numbers else 0
         previous = None
         for number in numbers:
-            self._segment, self._line = segment_path(self._directory, number).name, 0
+            self._at.segment, self._at.line = segment_path(self._directory, number).name, 0
             if previous is not None and number != previous + 1:
                 self._miss(previous + 1, number - 1)
             with view(segment_path(self._directory, number)) as content:
                 self._read_segment(number, content, self._seal_of(number, numbers))
             previous = number
         if self._first_number > 1 and self.report.removed_through < self._first_number - 1:
-            self._segment = segment_path(self._directory, 1).name
+            self._at.segment = segment_path(self._directory, 1).name
             self._miss(self.report.removed_through + 1, self._first_number - 1)
 
     def _miss(self, first: int, last: int) -> None:
         names = f"segments {first} to {last} are" if last > first else f"segment {first} is"
-        self._find("missing_segment", -1, f"{names} missing, and no record says that retention removed it", line=0)
+        self._at.add("missing_segment", -1, f"{names} missing, and no record says that retention removed it", line=0)
 
     def _seal_of(self, number: int, numbers: list[int]) -> SealedTail | None:
         """What a later boot recorded about the end of this segment."""
@@ -106,10 +95,12 @@ class _Walk:
             end = sealed.offset
             self._check_seal(content[end:], sealed)
         for line in self._lines(content, end):
-            self._line += 1
+            self._at.line += 1
             self._read_line(number, line)
         if not content:
-            self.report.notes.append(f"{self._segment} is empty: the disk was full, or the server stopped, as it began")
+            self.report.notes.append(
+                f"{self._at.segment} is empty: the disk was full, or the server stopped, as it began"
+            )
 
     def _lines(self, content: bytes | mmap, end: int) -> Iterator[bytes]:
         start = 0
@@ -118,17 +109,17 @@ class _Walk:
             start = stop + 1
         if start < end:
             self.report.notes.append(
-                f"{self._segment} ends with an unfinished record of {end - start} bytes: a write that is under way, or "
-                "was cut by a crash; the next start of the server names it in a record"
+                f"{self._at.segment} ends with an unfinished record of {end - start} bytes: a write that is under way, "
+                "or was cut by a crash; the next start of the server names it in a record"
             )
 
     def _check_seal(self, tail: bytes, sealed: SealedTail) -> None:
         if len(tail) != sealed.bytes or sha256(tail).hexdigest() != sealed.sha256:
-            self._find("edited", -1, "what lies behind its last record is not what the next boot found there", line=0)
+            self._at.add("edited", -1, "what lies behind its last record is not what the next boot found there", line=0)
         elif b"\n" in tail:
-            self._find("sealed_tail", -1, f"{sealed.bytes} bytes behind its last record are no records", line=0)
+            self._at.add("sealed_tail", -1, f"{sealed.bytes} bytes behind its last record are no records", line=0)
         else:
-            note = f"{self._segment} ends with an unfinished record of {sealed.bytes} bytes, named by the next boot"
+            note = f"{self._at.segment} ends with an unfinished record of {sealed.bytes} bytes, named by the next boot"
             self.report.notes.append(note)
 
     # --- records
@@ -136,15 +127,15 @@ class _Walk:
     def _read_line(self, number: int, text: bytes) -> None:
         record = parse_line(text)
         if record is None:
-            self._find("unreadable", self._expected if self._expected is not None else -1, "the line is not a record")
+            self._at.add("unreadable", self._expected if self._expected is not None else -1, "the line is not a record")
             self._expected = None
             return
         own = true_hash(text) == record.hash
-        opening = read_opening(record) if self._line == 1 or record.seq == 0 else None
-        if self._line == 1:
+        opening = read_opening(record) if self._at.line == 1 or record.seq == 0 else None
+        if self._at.line == 1:
             self._open(number, record, opening)
         if not own:
-            self._find("edited", record.seq, "the record was changed: its bytes do not have the hash that it states")
+            self._at.add("edited", record.seq, "the record was changed: its bytes do not have the hash that it states")
         self._check_place(record, opening)
         self._count(record, opening)
         if own:
@@ -153,12 +144,10 @@ class _Walk:
     def _open(self, number: int, record: Line, opening: SegmentEvent | None) -> None:
         if opening is None or opening.number != number:
             what = f"it is that of segment {opening.number}" if opening else "it opens no segment"
-            self._find("wrong_opening", record.seq, f"the first record is not the segment's own: {what}")
+            self._at.add("wrong_opening", record.seq, f"the first record is not the segment's own: {what}")
         if opening:
             self._opening = opening
-            if self._keys and opening.key_id not in self._keys and opening.key_id not in self._seen_keys:
-                self._find("key_changed", record.seq, f"the boot signs with key {opening.key_id}, which was not given")
-            self._seen_keys.add(opening.key_id)
+            self._checkpoints.meet_key(opening.key_id, record.seq)
 
     def _check_place(self, record: Line, opening: SegmentEvent | None) -> None:
         """Whether this record follows the one before."""
@@ -169,21 +158,21 @@ class _Walk:
                 return
             self._position = opening.position if opening else 0
             if self._first_number == 1:
-                self._find("gap", record.seq, "the journal does not begin with its first record")
+                self._at.add("gap", record.seq, "the journal does not begin with its first record")
             return
         if self._expected is None:
             return  # the line before could not be read; which record follows it is unknown
         if new_boot:
             if record.prev != self._head:
-                self._find("gap", record.seq, "the boot does not continue the record before: records are missing")
+                self._at.add("gap", record.seq, "the boot does not continue the record before: records are missing")
         elif record.seq > self._expected:
             missing = record.seq - self._expected
-            self._find("gap", record.seq, f"{missing} records are missing before it, from seq {self._expected} on")
+            self._at.add("gap", record.seq, f"{missing} records are missing before it, from seq {self._expected} on")
         elif record.seq < self._expected:
-            self._find("reordered", record.seq, f"it stands where seq {self._expected} belongs")
+            self._at.add("reordered", record.seq, f"it stands where seq {self._expected} belongs")
         elif record.prev != self._head:
             message = f"it does not continue the record before: seq {record.seq - 1} or its hash was replaced"
-            self._find("replaced", record.seq, message)
+            self._at.add("replaced", record.seq, message)
 
     def _count(self, record: Line, opening: SegmentEvent | None) -> None:
         report = self.report
@@ -196,92 +185,26 @@ class _Walk:
             report.boots += 1
         if self._opening:
             self._ends[self._opening.boot] = max(record.seq, self._ends.get(self._opening.boot, -1))
-        self._since_checkpoint += 1
-        promised = self._opening.checkpoint_records if self._opening else 0
-        if promised and self._since_checkpoint == 2 * promised + _UNSIGNED_SLACK:
-            self._find("unsigned", record.seq, f"{self._since_checkpoint} records lie behind the last valid checkpoint")
+        self._checkpoints.count(record.seq, self._opening.checkpoint_records if self._opening else 0)
 
     def _look_inside(self, record: Line) -> None:
         event = bytes(record.event)
         if event.startswith(b'{"checkpoint"'):
-            self._check_checkpoint(record, event)
+            self._checkpoints.check(record, event)
         elif event.startswith(b'{"lifecycle"'):
             found = read_lifecycle(record)
             if found and found.kind == "segments_removed" and found.detail.get("last", "").isdecimal():
                 self.report.removed_through = max(self.report.removed_through, int(found.detail["last"]))
 
-    # --- checkpoints
-
-    def _check_checkpoint(self, record: Line, event: bytes) -> None:
-        signed = read_checkpoint(event)
-        if signed is None:
-            self._find("unreadable", record.seq, "the checkpoint is malformed")
-            return
-        stated = signed.checkpoint
-        key = self._keys.get(stated.key_id)
-        if key is None:
-            if self._keys and stated.key_id not in self._seen_keys:
-                self._find("key_changed", record.seq, f"signed with key {stated.key_id}, which was not given")
-                self._seen_keys.add(stated.key_id)
-            return
-        if not is_signed_by(signed, key):
-            self._find("bad_signature", record.seq, f"the signature is not that of key {stated.key_id}")
-            return
-        if (stated.head, stated.records) != (record.prev, record.seq):
-            self._find("checkpoint_mismatch", record.seq, "it was signed for other records than those before it")
-        elif not self._follows_a_checkpoint(stated):
-            self._find("checkpoint_mismatch", record.seq, "it names another checkpoint than the one before it")
-        else:
-            self.report.signed += self._since_checkpoint
-            self._since_checkpoint = 0
-        self.report.checkpoints += 1
-        if stated.key_id not in self.report.keys:
-            self.report.keys.append(stated.key_id)
-        self._last_checkpoint = record.hash
-        self._signed[stated.boot, record.seq] = record.hash
-
-    def _follows_a_checkpoint(self, stated: Checkpoint) -> bool:
-        """Within a boot the one before. The first of a boot may name an older one: its last copy, after a crash."""
-        if not self._signed:
-            return True  # the first that is left; those before it went with their segments
-        boot, _ = next(reversed(self._signed))
-        if boot == stated.boot:
-            return stated.previous == self._last_checkpoint
-        return stated.previous in {"", *self._signed.values()} or self.report.removed_through > 0
+    # --- the end
 
     def compare_with_copies(self, file: Path) -> None:
         """Every checkpoint that was kept elsewhere must be in the journal, unless retention removed it."""
-        self._segment, self._line = file.name, 0
-        truncated: set[str] = set()
-        for line in file.read_bytes().split(b"\n"):
-            self._line += 1
-            record = parse_line(line) if line else None
-            signed = read_checkpoint(bytes(record.event)) if record else None
-            if record is None or signed is None:
-                continue  # a sink's copy holds other records too; a cut line proves nothing
-            stated = signed.checkpoint
-            key = self._keys.get(stated.key_id)
-            if key is not None and (true_hash(line) != record.hash or not is_signed_by(signed, key)):
-                self._find("bad_signature", record.seq, "the copy of a checkpoint was changed")
-            elif stated.segment < self._first_number <= self.report.removed_through + 1 or key is None:
-                continue
-            elif self._ends.get(stated.boot, -1) < record.seq:
-                if stated.boot not in truncated:
-                    truncated.add(stated.boot)
-                    found = self._ends.get(stated.boot, -1) + 1
-                    message = f"boot {stated.boot} had {record.seq + 1} records or more, {found} are there"
-                    self._find("truncated", record.seq, message)
-            elif self._signed.get((stated.boot, record.seq)) != record.hash:
-                self._find("checkpoint_mismatch", record.seq, f"boot {stated.boot} has another record in its place")
-
-    # --- the end
+        self._checkpoints.compare_with_copies(file, self._ends, self._first_number)
 
     def conclude(self) -> VerifyReport:
         """The report, with what remains to be said."""
-        self.report.unsigned = self._since_checkpoint
-        if not self._keys:
+        self.report.unsigned = self._checkpoints.since
+        if not self._checkpoints.keys:
             self.report.notes.append("no public key was given or found: signatures were not checked")
         return self.report
-
-    def _find(self, kind: FindingKind, seq: int, message: str, line: int = -1) -> None:
-        self.report.findings.append(Finding(kind, self._segment, self._line if line < 0 else line, seq, message))

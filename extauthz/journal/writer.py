@@ -5,7 +5,6 @@ Rule 2: the chain moves on only when the whole write succeeded; otherwise the fi
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +15,9 @@ from extauthz.journal.checkpoint import Checkpoint, Signer
 from extauthz.journal.copies import append_copy
 from extauthz.journal.errors import JournalError
 from extauthz.journal.options import JournalIdentity, JournalOptions
+from extauthz.journal.outage import Entry, Outage
 from extauthz.journal.record import SealedTail, SegmentEvent, TimeText, lifecycle_event, segment_event
 from extauthz.journal.segments import Ending, SegmentFile, synchronise_directory
-
-Entry = tuple[bytes, bytes]  # RFC 3339 time, event as JSON
-
-# Events of the server's life wait here while the journal cannot be written; the oldest go first.
-_MAX_WAITING = 1000
 
 
 class ChainWriter:
@@ -50,8 +45,7 @@ class ChainWriter:
         self._time = TimeText()
         self._lock = threading.Lock()
         self._seq, self._head = 0, ending.head
-        self._refused = self._unrecorded = 0
-        self._waiting: deque[Entry] = deque(maxlen=_MAX_WAITING)
+        self._outage = Outage()
         self._distrusted = self._closed = False
         self._since: tuple[bytes, bytes] | None = None  # earliest and latest time since the last checkpoint
         self._unsigned = 0  # records since the last checkpoint
@@ -84,7 +78,7 @@ class ChainWriter:
             try:
                 self._append_all(entries)
             except JournalError:
-                self._refused += len(entries)
+                self._outage.refused += len(entries)
                 raise
             position = self.position
         if self._options.durability == "disk":
@@ -96,18 +90,18 @@ class ChainWriter:
             try:
                 self._append_all([entry])
             except JournalError:
-                self._waiting.append(entry)
+                self._outage.wait(entry)
 
     def answered_without(self, count: int) -> None:
         """Count answers that went out without a record, because their profile says so."""
         with self._lock:
-            self._unrecorded += count
+            self._outage.unrecorded += count
 
     def checkpoint(self) -> None:
         """Sign what the journal holds. Raises JournalError."""
         with self._lock:
             self._make_ready()
-            if self._owed():
+            if self._outage:
                 self._append_all(())
             now = self.now()
             first, last = self._since or (now, now)
@@ -144,7 +138,7 @@ class ChainWriter:
             if self._closed or self._file.is_undisturbed():
                 return False
             self._distrusted = True
-            self._waiting.append((self.now(), lifecycle_event("segment_disturbed", {"segment": self._file.path.name})))
+            self._outage.wait((self.now(), lifecycle_event("segment_disturbed", {"segment": self._file.path.name})))
         return True
 
     def close(self) -> None:
@@ -161,11 +155,11 @@ class ChainWriter:
     def _append_all(self, entries: Sequence[Entry]) -> None:
         """Write these, behind what has to be said about an outage; all with one write, or nothing."""
         self._make_ready()
-        owed = self._owed()
-        self._chain([*owed, *entries] if owed else entries)
-        if owed:
-            self._refused = self._unrecorded = 0
-            self._waiting.clear()
+        if self._outage:
+            self._chain([*self._outage.owed(self.now), *entries])
+            self._outage = Outage()
+        else:
+            self._chain(entries)
 
     def _make_ready(self) -> None:
         """A segment that takes records."""
@@ -203,16 +197,6 @@ class ChainWriter:
         if self.error:
             self.error = ""
         self.bytes += len(data)
-
-    def _owed(self) -> list[Entry]:
-        """What comes before the first record after an outage: events that waited, and how much is missing."""
-        if not (self._refused or self._unrecorded or self._waiting):
-            return []
-        entries = list(self._waiting)
-        if self._refused or self._unrecorded:
-            detail = {"refused": str(self._refused), "unrecorded": str(self._unrecorded)}
-            entries.append((self.now(), lifecycle_event("journal_restored", detail)))
-        return entries
 
     def _begin_segment(self) -> None:
         """Go on in the next file. The old one is complete on the disk before the new one has a record."""
