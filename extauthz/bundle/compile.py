@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from extauthz.bundle.data import parse_json
 from extauthz.bundle.documents import Document, Documents
+from extauthz.bundle.fapi_profile import apply_profile
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.revocations import compile_revocation, issuer_names
@@ -127,8 +128,8 @@ def _compile_profile(
     tenants: tuple[TenancySpec | None, TenantRegistry],
     findings: list[Finding],
 ) -> Profile | None:
-    spec: SecurityProfileSpec = document.spec
     problems: list[Problem] = []
+    spec: SecurityProfileSpec = apply_profile(document.spec, document.tree.value["spec"], issuers, problems)
     hosts = _compile_hosts(spec.match.hosts, problems, ("spec", "match", "hosts"))
     paths = _compile_paths(spec.match.paths, problems, ("spec", "match", "paths"))
     broken = {name for name in spec.authentication.issuers if documents.knows("Issuer", name)} - issuers.keys()

@@ -27,6 +27,7 @@ class HeaderRuleSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 INTERACTION_ID: Final = "x-fapi-interaction-id"
 AUTH_DATE: Final = "x-fapi-auth-date"
 CUSTOMER_ADDRESS: Final = "x-fapi-customer-ip-address"
+END_USER_PRESENT: Final = "x-fapi-end-user-present"
 FINANCIAL_ID: Final = "x-fapi-financial-id"
 IDEMPOTENCY_KEY: Final = "x-idempotency-key"
 VERSION: Final = "x-v"
@@ -52,8 +53,14 @@ ECOSYSTEMS: Final[Mapping[str, Mapping[str, HeaderRuleSpec]]] = {
         AUTH_DATE: HeaderRuleSpec(format="http-date"),
         CUSTOMER_ADDRESS: _ADDRESS,
     },
+    # FAPI 2.0 has no headers of its own; its implementation advice keeps two, and never refuses for their sake.
+    "fapi2": {
+        INTERACTION_ID: HeaderRuleSpec(format="uuid", invalid="ignore"),
+        END_USER_PRESENT: HeaderRuleSpec(format="boolean", invalid="ignore"),
+    },
     "uk-obie-3.1.1": _UK,  # and the financial id, see `fapi`
-    "uk-obie": _UK,
+    "uk-obie": _UK,  # 3.1.2 and later
+    "uk-obie-4": _UK,  # the same headers; an expired token is refused with a body
     "cdr": {
         INTERACTION_ID: HeaderRuleSpec(format="uuid"),
         AUTH_DATE: HeaderRuleSpec(format="http-date", required=True),

@@ -4,7 +4,7 @@ Rule 1: a header that was sent twice is refused in both header modes alike (Envo
 Rule 2: a refusal names the header and the check, never the value.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -27,9 +27,13 @@ from extauthz.model.request import Request
 
 
 class FapiSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Which FAPI headers a profile asks for. The error body of its denials follows the ecosystem too."""
+    """Which FAPI profile and which ecosystem's headers apply. The error body of denials follows the ecosystem too."""
 
-    ecosystem: str  # fapi1-baseline, uk-obie-3.1.1, uk-obie, cdr, brazil, uae, ksa or custom
+    # What tokens, their issuers and their senders must be like; each demand is checked when the bundle loads.
+    profile: Literal["fapi1-baseline", "fapi1-advanced", "fapi2-security"] | None = None
+    # fapi1-baseline, fapi2, uk-obie-3.1.1, uk-obie, uk-obie-4, cdr, brazil, uae, ksa or custom; that of the profile
+    # when absent
+    ecosystem: str = ""
     headers: dict[str, HeaderRuleSpec] = {}  # more rules by header; one of the ecosystem's headers is replaced
     financial_id: FinancialIdSpec | None = None  # required by uk-obie-3.1.1, off everywhere else
     versions: tuple[Annotated[int, Meta(ge=1)], ...] = ()  # cdr: versions of x-v that are served; empty: any
@@ -117,19 +121,22 @@ def _number(request: Request, name: str) -> int | None:
 def compile_fapi(spec: FapiSpec, problems: list[Problem], location: Location) -> FapiHeaders | None:
     """Check and compile `spec`; None when there were errors, which are then in `problems`."""
     before = len(problems)
-    if spec.ecosystem not in ECOSYSTEMS:
-        hint = suggestion(spec.ecosystem, list(ECOSYSTEMS))
-        problems.append(Problem((*location, "ecosystem"), f"unknown ecosystem `{spec.ecosystem}`{hint}"))
+    ecosystem = spec.ecosystem or _OWN_HEADERS.get(spec.profile or "", "")
+    if ecosystem not in ECOSYSTEMS:
+        message = f"unknown ecosystem `{ecosystem}`{suggestion(ecosystem, list(ECOSYSTEMS))}"
+        if not ecosystem:
+            message = "missing: name an ecosystem for its headers, or a `profile` for what tokens must be like"
+        problems.append(Problem((*location, "ecosystem"), message))
         return None
-    if spec.ecosystem == "custom" and not spec.headers and spec.financial_id is None:
+    if ecosystem == "custom" and not spec.headers and spec.financial_id is None:
         problems.append(Problem((*location, "headers"), "ecosystem `custom` has no rules of its own: write `headers`"))
-    table = {**ECOSYSTEMS[spec.ecosystem], **spec.headers}
+    table = {**ECOSYSTEMS[ecosystem], **spec.headers}
     if spec.versions and (table.get(VERSION) or HeaderRuleSpec()).format != "positive-integer":
         message = f"`versions` needs `{VERSION}` with format `positive-integer`, as in ecosystem `cdr`"
         problems.append(Problem((*location, "versions"), message))
     rules = [compile_header(name, rule, problems, (*location, "headers", name)) for name, rule in table.items()]
     financial_id = spec.financial_id
-    if financial_id is None and spec.ecosystem == "uk-obie-3.1.1":
+    if financial_id is None and ecosystem == "uk-obie-3.1.1":
         financial_id = FinancialIdSpec()
     if financial_id is not None:
         require_field_name(financial_id.header, problems, (*location, "financialId", "header"))
@@ -138,7 +145,7 @@ def compile_fapi(spec: FapiSpec, problems: list[Problem], location: Location) ->
             problems.append(Problem((*location, "headers", financial_id.header), message))
     if len(problems) > before:
         return None
-    return FapiHeaders(spec.ecosystem, tuple(rule for rule in rules if rule), financial_id, spec.versions)
+    return FapiHeaders(ecosystem, tuple(rule for rule in rules if rule), financial_id, spec.versions)
 
 
 # Headers whose meaning is fixed elsewhere; a rule here would promise what it does not keep.
