@@ -118,6 +118,14 @@ def _number(request: Request, name: str) -> int | None:
     return int(value) if value is not None and FORMATS["positive-integer"](value, 0) else None
 
 
+# The headers that a profile's own texts speak of.
+_OWN_HEADERS: Final = {
+    "fapi1-baseline": "fapi1-baseline",
+    "fapi1-advanced": "fapi1-baseline",
+    "fapi2-security": "fapi2",
+}
+
+
 def compile_fapi(spec: FapiSpec, problems: list[Problem], location: Location) -> FapiHeaders | None:
     """Check and compile `spec`; None when there were errors, which are then in `problems`."""
     before = len(problems)
