@@ -20,7 +20,7 @@ from extauthz.bundle.finding import BundleError, Finding, dotted
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.journal import JournalOptions
 from extauthz.model.problems import suggestion
-from extauthz.sources import JwksOptions
+from extauthz.sources import JwksOptions, RevocationsOptions
 from extauthz.sources.bundles import BundleOptions
 from extauthz.telemetry import TelemetryOptions
 from extauthz.transport import ListenOptions, TransportOptions
@@ -46,6 +46,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     journal: JournalOptions = JournalOptions()
     telemetry: TelemetryOptions = TelemetryOptions()
     admin: AdminOptions = AdminOptions()
+    revocations: RevocationsOptions = RevocationsOptions()
+
+    def __post_init__(self) -> None:
+        """Refuse what only shows across sections."""
+        if self.admin.control_socket and not self.revocations.file:
+            message = "`admin.controlSocket` needs `revocations.file`: what is revoked must survive a restart"
+            raise ValueError(message)
 
     @property
     def digest(self) -> str:

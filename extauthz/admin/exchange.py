@@ -6,7 +6,6 @@ Rule: nothing here changes anything: GET and HEAD only.
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from io import BufferedIOBase
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from extauthz.admin.bounded import BoundedReader
 from extauthz.admin.console import STYLE_HASH, render
 from extauthz.admin.status import Status
 from extauthz.model.hosts import canonicalise_host
@@ -47,7 +47,7 @@ class Exchange(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Bound what may be sent."""
         super().setup()
-        self.rfile = _Bounded(self.rfile, _MAX_REQUEST_BYTES)
+        self.rfile = BoundedReader(self.rfile, _MAX_REQUEST_BYTES)
 
     def parse_request(self) -> bool:
         """Refuse other methods and foreign Host names before anything is done."""
@@ -125,26 +125,6 @@ class Exchange(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-
-class _Bounded(BufferedIOBase):
-    """Fails after so many bytes: what was cut off must not be taken for a whole request."""
-
-    def __init__(self, stream: BufferedIOBase, limit: int) -> None:
-        self._stream = stream
-        self._left = limit
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        wanted = self._left if size is None or size < 0 else min(size, self._left)
-        line = self._stream.readline(wanted)
-        self._left -= len(line)
-        if self._left <= 0:
-            message = "the request is too large"
-            raise OSError(message)
-        return line
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def _is_ip(name: str) -> bool:

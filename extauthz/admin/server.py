@@ -1,21 +1,15 @@
-"""The admin listener: never on the threads that decide; bounded in connections, bytes and seconds."""
+"""The admin listener that shows and changes nothing."""
 
-import logging
 import socket
-import sys
 import threading
-import time
-from http.server import ThreadingHTTPServer
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from extauthz.admin.bounded import BoundedServer
+from extauthz.admin.control import MAX_PATH
 from extauthz.admin.exchange import Exchange, Views
 from extauthz.model.addresses import Address, parse_address
-
-log = logging.getLogger("extauthz.admin")
-
-_MAX_SECONDS = 10.0  # for a whole exchange: Prometheus' default scrape timeout
 
 
 class AdminOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -25,9 +19,15 @@ class AdminOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # names besides IP addresses and `localhost` by which it may be asked; others are refused (DNS rebinding)
     host_names: tuple[str, ...] = ()
     max_connections: Annotated[int, Meta(ge=1, le=256)] = 16
+    # path of a Unix socket for `extauthz ctl`; its owner and root may revoke there. Without it nobody can at run time.
+    control_socket: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be an address, and Unix sockets, which no scraper reaches."""
+        path = self.control_socket
+        if path and not (path.startswith("/") and len(path.encode()) <= MAX_PATH):
+            message = f"`{path}`: a control socket is an absolute path of at most {MAX_PATH} bytes"
+            raise ValueError(message)
         if parse_address(self.address).path:
             message = f"`{self.address}`: an address must be `IP:port` or `[IPv6]:port`"
             raise ValueError(message)
@@ -69,16 +69,11 @@ class AdminServer:
             self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_port = False
-
+class _Server(BoundedServer):
     def __init__(self, where: tuple[str, int], options: AdminOptions, views: Views) -> None:
         self.views = views
         self.host_names = frozenset(options.host_names)
-        self._free = threading.BoundedSemaphore(options.max_connections)
-        self._open: dict[socket.socket, float] = {}
+        self.max_connections = options.max_connections
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         super().__init__(where, Exchange)
 
@@ -88,31 +83,3 @@ class _Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        self._open[request] = time.monotonic()
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        if self._open.pop(request, None) is not None:
-            self._free.release()
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Called twice a second by `serve_forever`: end what takes too long."""
-        oldest = time.monotonic() - _MAX_SECONDS
-        for request, since in list(self._open.items()):
-            if since < oldest:
-                try:
-                    request.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """A client that went away is no news; a page that fails is."""
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            log.error("an admin page failed: %r", error)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
@@ -13,6 +13,25 @@ from extauthz.model.problems import Location, Problem, suggestion
 _ONE_OF: Final = ", ".join(f"`{name}`" for name in SELECTORS)
 
 Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class Names(Protocol):
+    """The fields by which an entry names what it revokes, here and in orders to a running server."""
+
+    @property
+    def token_id(self) -> str: ...  # noqa: D102
+    @property
+    def session(self) -> str: ...  # noqa: D102
+    @property
+    def key_id(self) -> str: ...  # noqa: D102
+    @property
+    def subject(self) -> str: ...  # noqa: D102
+    @property
+    def client(self) -> str: ...  # noqa: D102
+    @property
+    def service(self) -> str: ...  # noqa: D102
+    @property
+    def tenant(self) -> str: ...  # noqa: D102
 
 
 class RevocationEntrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -65,7 +84,7 @@ def compile_revocation(
     entries = []
     for index, written in enumerate(spec.entries):
         at: Location = ("spec", "entries", index)
-        named = [(selector, value) for selector, value in _selectors(written) if value]
+        named = [(selector, value) for selector, value in named_things(written) if value]
         if len(named) != 1:
             problems.append(Problem(at, f"an entry names exactly one of {_ONE_OF}"))
             continue
@@ -84,8 +103,8 @@ def compile_revocation(
             value=value,
             issuer=issuer,
             place=f"entry {index + 1} of Revocation `{name}`",
-            issued_before=_ceiling(written.issued_before),
-            until=_ceiling(written.until),
+            issued_before=ceiling(written.issued_before),
+            until=ceiling(written.until),
         )
         if fault := wrong_with(entry):
             problems.append(Problem((*at, fault[0]), fault[1]))
@@ -94,7 +113,8 @@ def compile_revocation(
     return entries
 
 
-def _selectors(entry: RevocationEntrySpec) -> tuple[tuple[Selector, str], ...]:
+def named_things(entry: Names) -> tuple[tuple[Selector, str], ...]:
+    """What an entry names, by selector; "" for all but one of them in a good entry."""
     return (
         ("tokenId", entry.token_id),
         ("session", entry.session),
@@ -106,6 +126,6 @@ def _selectors(entry: RevocationEntrySpec) -> tuple[tuple[Selector, str], ...]:
     )
 
 
-def _ceiling(moment: datetime | None) -> int:
-    """Whole seconds: a fraction of a second more is denied rather than less."""
+def ceiling(moment: datetime | None) -> int:
+    """Whole seconds since the epoch, `NEVER` for None: a fraction of a second more is denied rather than less."""
     return NEVER if moment is None else -int(-moment.timestamp() // 1)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "serve": "run the decision server",
     "check": "decide one request offline and explain it",
     "bundle": "lint, test and describe a bundle",
+    "ctl": "revoke tokens and freeze callers on a running server",
     "audit": "verify the journal",
     "token": "mint test tokens for the demo issuer",
     "demo": "run the server behind a real Envoy with sample requests",

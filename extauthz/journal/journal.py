@@ -121,6 +121,10 @@ class Journal:
             self._writer.bundle_digest = detail.get("digest", "")
         self._writer.note((self._writer.now(), lifecycle_event(kind, detail)))
 
+    def pseudonym(self, issuer: str, subject: str) -> str:
+        """The name of a subject in events that belong to no tenant, in the month that is now."""
+        return self._pseudonyms.of("subject", f"{issuer}\0{subject}", "", self._time(self._clock())[:7])
+
     def status(self) -> JournalStatus:
         """How journal and sinks fare now."""
         writer = self._writer

@@ -20,6 +20,10 @@ LifecycleKind = Literal[
     "bundle_activated",
     "bundle_rejected",
     "keys_changed",
+    "revocations_opened",  # at start: how many entries the file held, and whether there was a file
+    "revocation_added",
+    "revocation_removed",
+    "revocation_expired",
     "configuration_changed",
     "journal_restored",  # after an outage: how many records it refused and how many answers went out without one
     "records_missing",  # at start the journal was shorter than its last checkpoint says

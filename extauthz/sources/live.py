@@ -10,7 +10,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from extauthz.identity import NO_KEYS, Issuer, KeySet
+from extauthz.model.ports import NothingRevoked, Revoked
 from extauthz.snapshot import Snapshot
+
+NOTHING_REVOKED = NothingRevoked()
 
 
 class LiveStatus(Struct, frozen=True):
@@ -26,7 +29,9 @@ class LiveStatus(Struct, frozen=True):
 class Live:
     """Holds the snapshot in force; None until a bundle was activated."""
 
-    def __init__(self) -> None:
+    def __init__(self, revoked: Revoked = NOTHING_REVOKED) -> None:
+        """`revoked`: what is revoked at run time, under whatever bundle."""
+        self._revoked = revoked
         self.current: Snapshot | None = None
         self.issuers: tuple[Issuer, ...] = ()
         self._writers = Lock()
@@ -42,7 +47,7 @@ class Live:
                 if issuer.name in known and not issuer.jwks_file and before.get(issuer.name) == issuer
             }
             self.issuers = issuers
-            self.current = replace(snapshot, keys={**kept, **snapshot.keys})
+            self.current = replace(snapshot, keys={**kept, **snapshot.keys}, revoked=self._revoked)
 
     def set_keys(self, issuer_name: str, keys: KeySet) -> None:
         """Publish an issuer's keys, or NO_KEYS to withdraw them.

@@ -66,6 +66,7 @@ FAMILIES = (
         "Access tokens verified; result is `valid` or the reason code.",
         "verifications",
     ),
+    Family("extauthz_revocations", "gauge", ("source",), "Revocations in force, of the bundle or made at run time."),
     Family(
         "extauthz_journal_records_total",
         "counter",
@@ -98,6 +99,7 @@ class Readings(Struct):
     bundle: BundleLabels | None
     keys: Mapping[str, tuple[int, float | None]]
     journal: JournalReadings | None
+    revocations: Mapping[str, int]
     inflight: int
     dropped_spans: int | None
     business: tuple[BusinessCounter, ...]
@@ -111,6 +113,7 @@ def families(readings: Readings) -> Iterator[Metric]:
     yield _durations(readings.total)
     yield from _bundle(readings)
     yield from _keys(readings)
+    yield _gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
     yield from _journal(readings)
     yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
     if readings.dropped_spans is not None:

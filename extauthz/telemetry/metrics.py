@@ -50,6 +50,7 @@ class Metrics(Collector):
         self._issuers: frozenset[str] = frozenset()
         self._keys: dict[str, tuple[int, float | None]] = {}
         self._journal: Callable[[], JournalReadings] | None = None
+        self._revocations: Callable[[], Mapping[str, int]] = dict
         self._inflight: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
 
@@ -142,6 +143,10 @@ class Metrics(Collector):
         """Where a scrape reads how the journal fares."""
         self._journal = source
 
+    def set_revocations(self, source: Callable[[], Mapping[str, int]]) -> None:
+        """Where a scrape reads how many revocations are in force, by where they stand."""
+        self._revocations = source
+
     def set_dropped_spans(self, source: Callable[[], int]) -> None:
         """Where a scrape reads how many spans were dropped."""
         self._dropped_spans = source
@@ -162,6 +167,7 @@ class Metrics(Collector):
                 now=self._clock(),
                 bundle=self._bundle,
                 keys=self._keys,
+                revocations=self._revocations(),
                 journal=self._journal() if self._journal else None,
                 inflight=self._inflight(),
                 dropped_spans=self._dropped_spans() if self._dropped_spans else None,
