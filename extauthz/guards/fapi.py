@@ -85,6 +85,12 @@ class FapiHeaders(Struct, frozen=True):
     financial_id: FinancialIdSpec | None
     versions: tuple[int, ...]
 
+    @property
+    def read_headers(self) -> frozenset[str]:
+        """Every header that is looked at."""
+        names = {rule.name for rule in self.rules} | {rule.with_header for rule in self.rules if rule.with_header}
+        return frozenset(names if self.financial_id is None else names | {self.financial_id.header})
+
     def check_headers(self, request: Request, now: int) -> Refusal | None:
         """The first header that is missing or malformed. `now` is seconds since the epoch."""
         for rule in self.rules:

@@ -56,6 +56,11 @@ class TenancyGuard(Struct, frozen=True):
     deny_when_absent: bool
     grants: tuple[CrossTenantSpec, ...]
 
+    @property
+    def read_headers(self) -> frozenset[str]:
+        """Headers that decide in one spelling only. Those that name tenants must agree in all of them."""
+        return frozenset(grant.require_header for grant in self.grants if grant.require_header)
+
     def resolve(self, request: Request, subject: Subject) -> Resolved | Refusal:
         """The tenant that `request` is about, if `subject` may ask about it."""
         named = self._named(request)
@@ -186,7 +191,7 @@ def _compile_host(
 
 
 # Beyond this many hyphens only the all-underscore spelling is looked up: 2 to the power of the hyphens is too many.
-_MAX_HYPHENS = 3
+_MAX_HYPHENS = 5
 
 
 def spellings(header: str) -> list[str]:

@@ -17,6 +17,7 @@ class Obligations(Struct, frozen=True, gc=False):
     set_query: tuple[tuple[str, str], ...] = ()  # plain text; the writer percent-encodes
     removed_query: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()  # added to the dynamic metadata
+    removed_twins: tuple[str, ...] = ()  # headers of which other spellings (`_` for `-`) are removed, never they
 
 
 NO_OBLIGATIONS = Obligations()

@@ -12,6 +12,7 @@ import msgspec
 from extauthz.model.problems import Location, suggestion
 from extauthz.policy.asked import Asked, workload
 from extauthz.policy.document import WhenSpec
+from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.matchers import address_set, principal_pattern, principal_problem, text_set
 from extauthz.policy.operations import port_problem, read_port
 from extauthz.policy.parts import (
@@ -89,6 +90,12 @@ def compile_when(spec: WhenSpec, captures: frozenset[str], draft: Draft, locatio
         draft.fault((*location, "key"), f"nothing captures `{names[0]}`{hint}")
         return []
     return _parts(spec, lambda asked: (asked.params.get(names[0], ""),), draft, location, fold=True)
+
+
+def header_read(part: Part) -> str:
+    """The header, in lower case, that a part of `when` reads; "" when it reads something else."""
+    match = _KEYED.fullmatch(part.field)
+    return match[2][1:-1].lower() if match and match[1] == "request.headers" else ""
 
 
 def _key_hint(key: str) -> str:
@@ -170,6 +177,8 @@ def _headers(spec: WhenSpec, written: str, draft: Draft, location: Location) -> 
                 if "," in value:
                     fault = f"`{value}` has a comma: headers with more than one value never match an allow rule"
                     draft.fault((*location, field, position), fault)
+    if flaw := spelling_flaw(name):
+        draft.note((*location, "key"), flaw, "warning")
     single = _single_header(name)
     read = single if draft.effect == "allow" else _each_header(name)
     return _parts(spec, read, draft, location, read_not=single)
@@ -206,10 +215,8 @@ def _is_text(value: str) -> bool:
 
 
 def _query(asked: Asked, name: str) -> Found:
-    query = asked.query
-    if query is None or name.casefold() in query.repeated:
-        return FAILED
-    return (query.values[name],) if name in query.values else ()
+    found = None if asked.query is None else asked.query.find(name)
+    return FAILED if found is None else found
 
 
 def _claim(asked: Asked, names: list[str]) -> Found:

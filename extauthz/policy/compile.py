@@ -6,11 +6,11 @@ Rule 1: never raises for bad input. A set compiled with errors must not be put i
 from collections.abc import Mapping, Sequence
 
 from extauthz.model.problems import Location, Problem, suggestion
-from extauthz.policy.attributes import compile_when
+from extauthz.policy.attributes import compile_when, header_read
 from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
-from extauthz.policy.guard import check_number
+from extauthz.policy.guard import check_numbers
 from extauthz.policy.lint import lint
 from extauthz.policy.obligations import compile_obligations
 from extauthz.policy.operations import Operation, Scope, compile_operation, compile_scope
@@ -24,10 +24,12 @@ def compile_policies(
     names: Names,
     data: Mapping[str, object],
     problems: list[list[Problem]],
+    read_headers: frozenset[str] = frozenset(),
 ) -> PolicySet:
     """Compile and lint. `problems` has one list for each policy, in the same order, and is appended to.
 
-    `data` by file name, as lists, maps with text keys and scalars; it must not change any more.
+    `data` by file name, as lists, maps with text keys and scalars; it must not change any more. `read_headers`, in
+    lower case, are those by which guards decide.
     """
     conditions = Conditions(data)
     compiled: list[tuple[str, list[Rule], list[Problem]]] = []
@@ -35,10 +37,11 @@ def compile_policies(
         compiled.append((policy.name, _compile_policy(policy, conditions, found), found))
     lint(policies, names, problems)
     compiled.sort(key=lambda entry: entry[0])
-    check_number(compiled)
+    check_numbers(compiled, read_headers)
     return PolicySet(
         [rule for _, rules, _ in compiled for rule in rules],
         tuple(_summary(policy) for policy in sorted(policies, key=lambda policy: policy.name)),
+        read_headers,
     )
 
 
@@ -98,6 +101,9 @@ def _compile_rule(
         plan=plan,
         captures=any(part.field.startswith("params[") for part in whens)
         or any(program.params is None or program.params for program in programs),
+        headers=frozenset(name for part in whens if (name := header_read(part))).union(
+            *(program.headers for program in programs)
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from extauthz.policy import lookups
 from extauthz.policy.asked import Asked, within_int64
+from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.variables import UNREADABLE, VARIABLES, Getter, getter
 
 FAILED: Final = object()
@@ -25,6 +26,11 @@ MAX_LENGTH = 4096  # characters; longer ones belong into data
 BIG_DATA = 200  # entries: above, handing over a whole file at each evaluation costs more than the rest of a check
 
 _DATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# T-28, T-07: what is missed when the names are not known.
+_UNSEEN: Final = {
+    "request.headers": "so that their spellings with `_` for `-` reach upstreams",
+    "request.query": "so that other spellings of them, as `Tenant` for `tenant`, count as other parameters",
+}
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
@@ -40,6 +46,7 @@ class Program(Struct, frozen=True, gc=False):
     http: bool  # reads what a connection without HTTP does not have
     params: frozenset[str] | None  # captures that are read; None: computed names
     claims: bool  # reads the token's claims
+    headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
 
     def value(self, asked: Asked) -> object:
         """The result as a Python value, or FAILED."""
@@ -137,10 +144,17 @@ class Conditions:
             http=any(name in VARIABLES and VARIABLES[name].http for name in usage.keys),
             params=None if params is None else frozenset(params),
             claims="subject.claims" in usage.keys,
+            headers=frozenset(usage.keys.get("request.headers") or ()),
         )
 
     def _warnings(self, usage: lookups.Usage) -> tuple[Flaw, ...]:
-        flaws = []
+        flaws = [
+            Flaw(f"`{name}` is read as a whole or by computed names, {_UNSEEN[name]}: name what is read", "warning")
+            for name in sorted(usage.keys.keys() & _UNSEEN.keys())
+            if usage.keys[name] is None
+        ]
+        told = (spelling_flaw(name) for name in sorted(usage.keys.get("request.headers") or ()))
+        flaws += [Flaw(flaw, "warning") for flaw in told if flaw]
         for name in sorted(usage.keys.keys() & self._data.keys()):
             value = self._data[name]
             size = len(value) if isinstance(value, dict | list) else 1

@@ -3,7 +3,8 @@
 Rule 1: the order of files never matters: policies are tried by name, their rules as written.
 Rule 2: shadow policies are recorded and change nothing.
 Rule 3: only rules that the index names are visited.
-Rule 4: a header that any rule sets for upstreams reaches none of them as the client made it (T-27).
+Rule 4: a header that any rule sets for upstreams reaches none of them as the client made it (T-27), and one that any
+rule reads, only in the spelling that was read (T-28).
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from extauthz.model.subject import Subject
 from extauthz.policy.asked import Asked, asked_of_connection
 from extauthz.policy.document import Effect, Mode
 from extauthz.policy.explain import RuleTrace, trace_rule
-from extauthz.policy.guard import guarded_headers, with_guard
+from extauthz.policy.guard import guarded_headers, with_guard, without_twins
 from extauthz.policy.index import PortIndex, RouteIndex
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES
 from extauthz.policy.rule import Rule, for_connections
@@ -52,15 +53,22 @@ _RANK = {("deny", "shadow"): 0, ("allow", "shadow"): 0, ("deny", "enforce"): 1, 
 class PolicySet:
     """All policies of a bundle, compiled and indexed."""
 
-    def __init__(self, rules: Sequence[Rule], policies: tuple[PolicySummary, ...] = ()) -> None:
-        """`rules` in order of policy name, then as written."""
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        policies: tuple[PolicySummary, ...] = (),
+        read_headers: frozenset[str] = frozenset(),
+    ) -> None:
+        """`rules` in order of policy name, then as written; `read_headers` decide elsewhere."""
         self.policies = policies
         # Shadow, deny, allow: one pass over the candidates then ends at the first match that is enforced.
         ordered = sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode])
         guarded = guarded_headers(ordered)
-        self._rules = tuple(with_guard(rule, guarded) for rule in ordered)
+        sole = without_twins(ordered, read_headers)
+        self._rules = tuple(with_guard(rule, guarded, sole) for rule in ordered)
         # For rules without obligations: one object for all.
-        self._bare = Obligations(removed_headers=guarded) if guarded else NO_OBLIGATIONS
+        bare = Obligations(removed_headers=guarded, removed_twins=sole)
+        self._bare = NO_OBLIGATIONS if bare == NO_OBLIGATIONS else bare
         self._routes = RouteIndex(self._rules)
         self._connection_rules = tuple(found for rule in self._rules if (found := for_connections(rule)) is not None)
         self._ports = PortIndex(self._connection_rules)

@@ -1,8 +1,11 @@
-"""Headers that only policies may make: removed from every request that passes, unless the matching rule sets them.
+"""What no upstream gets as the client made it, whichever rule let the request pass.
 
-An upstream that trusts a header cannot know by which rule a request came to it (T-27). Headers of shadow rules count:
-they may be in force tomorrow. In another spelling of a header that the rule sets (`_` for `-`) nothing is removed here,
-for the writer of answers removes those itself (T-28).
+Rule 1: headers that policies set are removed unless the matching rule sets them: an upstream that trusts a header
+cannot know by which rule a request came to it (T-27). In another spelling of a header that the rule sets (`_` for `-`)
+nothing is removed here, for the writer of answers removes those itself (T-28).
+Rule 2: headers that decide, in a policy or a guard, reach upstreams in the spelling that was read and in no other, for
+many upstreams would take the other for it (T-28).
+Rule 3: shadow rules count: they may be in force tomorrow.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from extauthz.model.problems import Problem
-from extauthz.policy.obligations import one_spelling
+from extauthz.policy.header_names import has_twins, one_spelling
 from extauthz.policy.rule import Rule
 
 MAX_UPSTREAM_HEADERS = 128  # different ones; every allow carries the names of all
+MAX_READ_HEADERS = 128  # different ones that have other spellings; every allow carries those of all
 
 
 def guarded_headers(rules: Iterable[Rule]) -> tuple[str, ...]:
@@ -21,25 +25,35 @@ def guarded_headers(rules: Iterable[Rule]) -> tuple[str, ...]:
     return tuple(sorted({name for rule in rules if rule.plan is not None for name, _ in rule.plan.upstream_headers}))
 
 
-def with_guard(rule: Rule, guarded: tuple[str, ...]) -> Rule:
-    """The rule, its obligations removing what it does not set."""
+def without_twins(rules: Iterable[Rule], others: Iterable[str] = ()) -> tuple[str, ...]:
+    """The headers by which any rule decides, and `others`, as far as they have other spellings; sorted."""
+    names = {name for rule in rules for name in rule.headers}.union(others)
+    return tuple(sorted(filter(has_twins, names)))
+
+
+def with_guard(rule: Rule, guarded: tuple[str, ...], sole: tuple[str, ...]) -> Rule:
+    """The rule, its obligations removing what it does not set, and the other spellings of `sole`."""
     plan = rule.plan
     if plan is None:
         return rule
     own = {one_spelling(name) for name, _ in plan.upstream_headers}
     removed = (*plan.removed_headers, *(name for name in guarded if one_spelling(name) not in own))
-    return replace(rule, plan=replace(plan, removed_headers=tuple(dict.fromkeys(removed))))
+    return replace(rule, plan=replace(plan, removed_headers=tuple(dict.fromkeys(removed)), removed_twins=sole))
 
 
-def check_number(policies: Sequence[tuple[str, list[Rule], list[Problem]]]) -> None:
-    """Note an error at the first policy, by name, that sets one header too many."""
-    names: set[str] = set()
+def check_numbers(policies: Sequence[tuple[str, list[Rule], list[Problem]]], read_elsewhere: Iterable[str]) -> None:
+    """Note an error at the first policy, by name, that sets or reads one header too many."""
+    written: set[str] = set()
+    read = set(without_twins((), read_elsewhere))
     for _, rules, problems in policies:
-        for name in guarded_headers(rules):
-            names.add(name)
-            if len(names) > MAX_UPSTREAM_HEADERS:
-                message = (
-                    f"policies set more than {MAX_UPSTREAM_HEADERS} different upstream headers, `{name}` is one more"
-                )
+        for verb, names, found, limit in (
+            ("set", written, guarded_headers(rules), MAX_UPSTREAM_HEADERS),
+            ("read", read, without_twins(rules), MAX_READ_HEADERS),
+        ):
+            new = [name for name in found if name not in names]
+            if new and len(names) <= limit < len(names) + len(new):
+                kind = "upstream headers" if verb == "set" else "request headers with `-` or `_`"
+                one = new[limit - len(names)]
+                message = f"policies {verb} more than {limit} different {kind}, `{one}` is one more"
                 problems.append(Problem(("spec", "rules"), message))
-                return
+            names.update(new)

@@ -16,6 +16,7 @@ from extauthz.model.texts import is_safe_value
 from extauthz.policy.asked import Asked
 from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import ObligationsSpec
+from extauthz.policy.header_names import MAX_HYPHENS, one_spelling
 from extauthz.policy.parts import Draft
 from extauthz.policy.query import Governed, governed
 
@@ -24,7 +25,6 @@ MAX_HEADERS = 16
 MAX_ENTRIES = 32  # that an answer carries, whatever they are
 MAX_VALUE = 4096  # characters
 MAX_NAME = 128  # characters of a header's name
-MAX_HYPHENS = 5  # 2**5 spellings with underscores are the most that are removed for one header (T-28)
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~\[\]-]+")
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -69,6 +69,7 @@ class Plan(Struct, frozen=True, gc=False):
     removed_headers: tuple[str, ...]
     removed_query: tuple[str, ...]
     governed: Governed  # the parameters in `set_query` and `removed_query`
+    removed_twins: tuple[str, ...] = ()  # see `guard`
 
     def programs(self) -> list[Program]:
         """Every expression."""
@@ -85,7 +86,9 @@ class Plan(Struct, frozen=True, gc=False):
         metadata = _resolve(self.metadata, asked)
         if upstream is None or client is None or query is None or metadata is None:
             return None
-        return Obligations(upstream, client, self.removed_headers, query, self.removed_query, metadata)
+        return Obligations(
+            upstream, client, self.removed_headers, query, self.removed_query, metadata, self.removed_twins
+        )
 
 
 def _resolve(programs: Programs, asked: Asked) -> Pairs | None:
@@ -162,11 +165,6 @@ def _check_headers(plan: Plan, draft: Draft, location: Location) -> None:
         if other != name:
             fault = f"`{other}` and `{name}` are one header to many upstreams: set one of them"
             draft.fault((*location, "upstreamHeaders", name), fault)
-
-
-def one_spelling(header: str) -> str:
-    """The name under which upstreams that cannot tell `_` from `-` know a header (T-28)."""
-    return header.replace("_", "-")
 
 
 def _compile(text: str, conditions: Conditions, draft: Draft, location: Location) -> Program | None:

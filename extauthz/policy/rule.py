@@ -38,6 +38,7 @@ class Rule(Struct, frozen=True, gc=False):
     condition: Program | None
     plan: Plan | None
     captures: bool  # a capture is read, so every way to match the path counts
+    headers: frozenset[str] = frozenset()  # request headers that are read, in lower case
 
     @property
     def full_name(self) -> str:

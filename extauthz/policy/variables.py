@@ -94,17 +94,22 @@ def _some_headers(names: tuple[str, ...]) -> Getter:
 
 def _all_query(asked: Asked) -> object:
     query = asked.query
-    return UNREADABLE if query is None or query.repeated else query.values
+    return UNREADABLE if query is None or query.is_repeated else query.values
 
 
 def _some_query(names: tuple[str, ...]) -> Getter:
-    folded = frozenset(name.casefold() for name in names)
-
     def get(asked: Asked) -> object:
         query = asked.query
-        if query is None or query.repeated & folded:
+        if query is None:
             return UNREADABLE
-        return {name: query.values[name] for name in names if name in query.values}
+        found: dict[str, str] = {}
+        for name in names:
+            values = query.find(name)
+            if values is None:
+                return UNREADABLE
+            if values:
+                found[name] = values[0]
+        return found
 
     return get
 

@@ -18,7 +18,7 @@ from extauthz.wire import denials, encode
 from extauthz.wire.challenges import challenges
 from extauthz.wire.identity_headers import identity_headers
 from extauthz.wire.names import clean, encode_query, may_remove, twins
-from extauthz.wire.options import INTERACTION_HEADER, MAX_HYPHENS, OutboundOptions
+from extauthz.wire.options import INTERACTION_HEADER, MAX_HYPHENS, OutboundOptions, reserved_names
 from extauthz.wire.settle import MAX_ADDED_BYTES, settle
 
 _MAX_NAME = 256  # characters of a name of ours in metadata
@@ -76,9 +76,9 @@ def _allow(decision: Allow, context: AnswerContext, options: OutboundOptions) ->
     for name, value in obligations.upstream_headers:
         parts.append(encode.overwriting_header(_UPSTREAM, name.lower(), value))
         removed.append(_twin_removals(name.lower()))
-    if obligations.removed_headers:
+    if obligations.removed_headers or obligations.removed_twins:
         own = tuple(name for name, _ in obligations.upstream_headers)
-        removed.append(_obliged_removals(obligations.removed_headers, own, options))
+        removed.append(_obliged_removals(obligations.removed_headers, obligations.removed_twins, own, options))
     client += [encode.overwriting_header(_CLIENT, name.lower(), value) for name, value in obligations.client_headers]
     query = [encode.query_parameter(encode_query(name), encode_query(value)) for name, value in obligations.set_query]
     query += [encode.text(_REMOVED_QUERY, encode_query(name)) for name in obligations.removed_query]
@@ -98,13 +98,17 @@ def _twin_removals(name: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _obliged_removals(names: tuple[str, ...], own: tuple[str, ...], options: OutboundOptions) -> bytes:
+def _obliged_removals(
+    names: tuple[str, ...], sole: tuple[str, ...], own: tuple[str, ...], options: OutboundOptions
+) -> bytes:
     """The headers that an obligation removes, in every spelling (T-28), but none that is set: Envoy removes last.
 
-    Trusted headers are written or removed anyway.
+    Of `sole` all spellings but those that stand there. Trusted headers are written or removed anyway.
     """
     spelled = [spelling for name in names for spelling in (name.lower(), *_few_twins(name.lower()))]
-    kept = {name.lower() for name in own}.union(options.trusted_headers)
+    decisive = dict.fromkeys(name.lower() for name in sole)
+    spelled += [twin for name in decisive for twin in _few_twins(name) if twin not in decisive]
+    kept = {name.lower() for name in own} | reserved_names(options)
     return b"".join([encode.text(_REMOVED, name) for name in dict.fromkeys(spelled) if name not in kept])
 
 

@@ -2,11 +2,13 @@
 
 import pytest
 
-from extauthz.model.decision import NO_OBLIGATIONS
+from extauthz.model.decision import NO_OBLIGATIONS, Obligations
+from extauthz.model.problems import Problem
 from extauthz.model.reasons import Reason
-from extauthz.policy.guard import MAX_UPSTREAM_HEADERS
+from extauthz.policy import Names, PolicySet, compile_policies
+from extauthz.policy.guard import MAX_READ_HEADERS, MAX_UPSTREAM_HEADERS
 from tests.fakes import a_request
-from tests.unit.policy.bench import compiled, messages, policy_set, verdict
+from tests.unit.policy.bench import compiled, messages, policies, policy_set, verdict
 
 LIMITS = """
 name: limits
@@ -52,6 +54,49 @@ def test_t28_a_spelling_with_underscores_is_the_same_header() -> None:
     made = policy_set(f"{one}\n---\n{two}")
     assert () == verdict(made, a_request(path="/one")).obligations.removed_headers
     assert () == verdict(made, a_request(path="/two")).obligations.removed_headers
+
+
+def test_t28_other_spellings_of_headers_that_decide_anywhere_are_removed_wherever_a_rule_allows() -> None:
+    """In rules that did not match, in shadow rules, in values of obligations and in guards; not if there are none."""
+    documents = """
+{name: a, effect: allow, rules: [{name: r, to: [{paths: [/a]}], obligations: {metadata: {m: 'request.headers["X-Mark"]'}}}]}
+---
+{name: b, effect: deny, rules: [{when: [{key: "request.headers[X-Channel]", values: [x]}], to: [{paths: [/b]}]}]}
+---
+{name: c, effect: allow, mode: shadow, rules: [{condition: '"x-plan" in request.headers && request.headers.dpop != ""'}]}
+---
+{name: d, effect: allow, rules: [{name: r, to: [{paths: [/d]}]}]}
+"""
+    made = policy_set(documents)
+    sole = ("x-channel", "x-mark", "x-plan")
+    bare = verdict(made, a_request(path="/d")).obligations
+    assert Obligations(removed_twins=sole) == bare
+    assert sole == verdict(made, a_request(path="/a", headers=[("x-mark", "1")])).obligations.removed_twins
+    guarded, problems = compile_with_guards(documents, frozenset({"x-fapi-financial-id", "authorization"}))
+    assert [] == problems
+    found = verdict(guarded, a_request(path="/d")).obligations.removed_twins
+    assert (*sole[:1], "x-fapi-financial-id", *sole[1:]) == found
+
+
+def compile_with_guards(text: str, read_headers: frozenset[str]) -> tuple[PolicySet, list[str]]:
+    found = policies(text)
+    problems: list[list[Problem]] = [[] for _ in found]
+    made = compile_policies(found, Names(), {}, problems, read_headers)
+    return made, messages([problem for each in problems for problem in each])
+
+
+def test_t28_a_bundle_reads_a_bounded_number_of_different_headers() -> None:
+    """Those with one spelling do not count, those of guards do."""
+
+    def reading(*names: str) -> str:
+        whens = ", ".join(f'{{key: "request.headers[{name}]", values: [a]}}' for name in names)
+        return f"{{name: {names[0]}, effect: deny, rules: [{{when: [{whens}]}}]}}"
+
+    names = [f"x-{number:03}" for number in range(MAX_READ_HEADERS)]
+    documents = "\n---\n".join([reading(*names[:100], "accept"), reading(*names[90:])])
+    assert [] == compile_with_guards(documents, frozenset({"x-000", "dpop"}))[1]
+    fault = "spec.rules: policies read more than 128 different request headers with `-` or `_`, `x-127` is one more"
+    assert [fault] == compile_with_guards(documents, frozenset({"x-v"}))[1]
 
 
 def test_a_refusal_has_no_obligations() -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from extauthz.model.reasons import Reason
 from extauthz.policy.asked import Asked
-from extauthz.policy.condition import FAILED, MAX_LENGTH, Conditions
+from extauthz.policy.condition import FAILED, MAX_LENGTH, Conditions, Flaw
 from extauthz.policy.variables import VARIABLES
 from tests.fakes import a_request
 from tests.unit.policy.bench import ALICE, NOW, allows, compiled, messages, rule, verdict
@@ -64,7 +64,51 @@ def conditions() -> Conditions:
 )
 def test_conditions_read_request_subject_data_and_time(conditions: Conditions, text: str, expected: bool) -> None:
     program, flaws = conditions.condition(text)
-    assert ((), expected) == (flaws, program and program.value(asked()))
+    assert ([], expected) == (errors(flaws), program and program.value(asked()))
+
+
+def errors(flaws: tuple[Flaw, ...]) -> list[Flaw]:
+    return [flaw for flaw in flaws if flaw.severity == "error"]
+
+
+UNSEEN_HEADERS = (
+    "`request.headers` is read as a whole or by computed names, so that their spellings with `_` for `-` reach "
+    "upstreams: name what is read"
+)
+UNSEEN_QUERY = (
+    "`request.query` is read as a whole or by computed names, so that other spellings of them, as `Tenant` for "
+    "`tenant`, count as other parameters: name what is read"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("request.headers['x-' + subject.id] == ''", [UNSEEN_HEADERS]),
+        ("request.headers.exists(name, name == 'x-channel')", [UNSEEN_HEADERS]),
+        ("subject.id in request.query", [UNSEEN_QUERY]),
+        ("request.query.size() < 5 && request.headers.size() < 5", [UNSEEN_HEADERS, UNSEEN_QUERY]),
+        ("'x-channel' in request.headers && request.headers['X-Channel'] == 'mobile' && has(request.query.a)", []),
+        (
+            "has(request.headers.x_channel)",
+            [
+                "`x_channel` is not `x-channel`, which no request brings to an upstream any more unless a policy reads it too"
+            ],
+        ),
+        (
+            "'x-a-b-c-d-e-f' in request.headers",
+            [
+                (
+                    "`x-a-b-c-d-e-f` has more than 5 hyphens, too many spellings to remove: upstreams that take `_` "
+                    "for `-` may read another one"
+                )
+            ],
+        ),
+    ],
+)
+def test_t28_t07_what_cannot_be_kept_from_upstreams_is_told(conditions: Conditions, text: str, told: list[str]) -> None:
+    _, flaws = conditions.condition(text)
+    assert [(flaw, "warning") for flaw in told] == [(flaw.message, flaw.severity) for flaw in flaws]
 
 
 REQUEST = (

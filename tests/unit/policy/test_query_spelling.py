@@ -6,6 +6,7 @@ Envoy replaces and removes parameters by their undecoded name, so any other spel
 import pytest
 
 from extauthz.model.reasons import Reason
+from extauthz.policy.query import read_query
 from tests.fakes import a_request
 from tests.unit.policy.bench import rule, verdict
 
@@ -72,3 +73,63 @@ def test_an_i_without_its_dot_is_an_i_to_upstreams_that_ignore_case(name: str) -
 def test_rules_that_change_no_parameter_are_not_concerned() -> None:
     made = rule("allow", "{obligations: {metadata: {a: \"'b'\"}}}")
     assert Reason.POLICY_ALLOWED is verdict(made, a_request(path="/x?a=1;%74enant=2")).reason
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ()),
+        ("amount=5", ("5",)),
+        ("amount", ("",)),
+        ("%61mount=5&x=1&X=2", ("5",)),
+        ("amounts=5", ()),
+        ("the.amount=5", ()),
+        ("AMOUNT=5", None),
+        ("amount=5&amount=5", None),
+        ("amount[]=5", None),
+        ("amount%5Bx%5D=5", None),
+        ("amount+[x]=5", None),
+        ("+amount=5", None),
+        ("amount%E3%80%80=5", None),
+        ("amount=5&%01=1", None),
+        ("amount=5&a%E2%80%A8=1", None),
+        ("amount=%01", ("\x01",)),
+    ],
+)
+def test_t07_a_parameter_is_read_in_its_own_spelling_or_not_at_all(query: str, found: tuple[str, ...] | None) -> None:
+    read = read_query(query)
+    assert found == (read.find("amount") if read else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "found"),
+    [
+        ("filter[owner]", "filter[owner]=a&filter[size]=5", ("a",)),
+        ("filter[owner]", "filter[size]=5", ()),
+        ("filter[owner]", "filter[Owner]=a", None),
+        ("filter[owner]", "filter[owner]=a&filter[owner][]=b", None),
+        ("filter", "filter[owner]=a", None),
+        ("user_id", "user.id=5", None),
+        ("user_id", "user+id=5", None),
+        ("tier", "t%C4%B1er=1", None),
+        ("Tenant", "Tenant=a", ("a",)),
+        ("Tenant", "tenant=a", None),
+    ],
+)
+def test_t07_names_with_brackets_dots_and_capitals(name: str, query: str, found: tuple[str, ...] | None) -> None:
+    read = read_query(query)
+    assert read is not None
+    assert found == read.find(name)
+
+
+@pytest.mark.parametrize("path", ["/x?tenant%01=evil", "/x?a%7f=1", "/x?ten%0aant=1"])
+def test_t38_control_characters_in_names_leave_nothing_that_a_rule_could_govern(path: str) -> None:
+    made = rule("allow", "{obligations: {setQuery: {tenant: subject.tenant}}}")
+    assert Reason.NO_POLICY_MATCHED is verdict(made, a_request(path=path)).reason
+
+
+def test_t07_a_query_as_a_whole_is_read_only_if_no_two_names_may_be_one() -> None:
+    made = rule("allow", "{condition: 'request.query.size() < 9'}")
+    assert Reason.POLICY_ALLOWED is verdict(made, a_request(path="/x?a=1&B=2&c[x]=1")).reason
+    assert Reason.NO_POLICY_MATCHED is verdict(made, a_request(path="/x?a=1&A=2")).reason
+    assert Reason.NO_POLICY_MATCHED is verdict(made, a_request(path="/x?c=1&c[x]=1")).reason

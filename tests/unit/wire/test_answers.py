@@ -102,6 +102,20 @@ def test_t27_t28_a_removed_header_goes_in_every_spelling_but_none_that_is_set():
     assert {"x-a-b", "keep-alive"}.isdisjoint(found.removed_headers)
 
 
+def test_t28_other_spellings_of_a_header_that_decided_are_removed_but_never_it_nor_what_is_set():
+    twinless = ("X-Channel-Id", "x_plan", "x-auth-tenant", "x_auth_roles", "keep_alive", "x-a", "x_a", "x-b")
+    obligations = Obligations(upstream_headers=(("x_b", "1"),), removed_twins=twinless)
+    removed = answer(Allow(evidence=EVIDENCE, obligations=obligations)).removed_headers
+    extra = set(removed) - set(answer(Allow(evidence=EVIDENCE)).removed_headers)
+
+    assert {"x_channel_id", "x-channel_id", "x_channel-id", "x-plan", "x-b"} == extra
+    assert len(removed) == len(set(removed))
+
+
+def test_t28_too_many_spellings_are_not_written():
+    assert answer(Allow()) == answer(Allow(obligations=Obligations(removed_twins=("x-a-b-c-d-e-f", "a\nb-c", "dpop"))))
+
+
 def test_t27_an_identity_header_stays_when_an_obligation_removes_its_name():
     options = OutboundOptions(subject_header="x-user")
     found = answer(Allow(evidence=EVIDENCE, obligations=Obligations(removed_headers=("x-user",))), options=options)

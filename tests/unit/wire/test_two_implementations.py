@@ -67,6 +67,7 @@ def obligations(name, value):
         set_query=pairs(name, value),
         removed_query=st.lists(name, max_size=3).map(tuple),
         metadata=pairs(marks, value),
+        removed_twins=st.lists(name, max_size=3).map(tuple),
     )
 
 
