@@ -1,7 +1,4 @@
-"""The cases of PolicyTests: checked with the bundle, and turned into what a decision is asked.
-
-A request is built as `wire` builds one from Envoy's message: the same canonical path and host, or the same refusal.
-"""
+"""The cases of PolicyTests: checked with the bundle, and turned into what a decision is asked."""
 
 import re
 from datetime import datetime
@@ -9,22 +6,22 @@ from typing import Final
 
 from msgspec import Struct
 
+from extauthz.bundle.case_requests import CaseHeaders, build_request, digest_of
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
-from extauthz.bundle.kinds import CaseRequestSpec, CaseSpec, PolicyTestSpec
+from extauthz.bundle.kinds import CaseSpec, PolicyTestSpec
 from extauthz.bundle.minting import mint
+from extauthz.bundle.proofs import bound_thumbprint, with_proof
 from extauthz.identity import Issuer
-from extauthz.model.hosts import canonicalise_host
-from extauthz.model.paths import Ambiguous, canonicalise
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.reasons import Reason
-from extauthz.model.request import Connection, Facts, Peer, Refused, Request
+from extauthz.model.request import Connection, Refused, Request
 from extauthz.policy import AccessPolicySpec
 from extauthz.policy.document import rule_name
+from extauthz.snapshot import Snapshot
 
 # 2026-01-01T00:00:00Z: tests must not change their mind with the day on which they run.
 DEFAULT_NOW: Final = 1_767_225_600
-_METHOD = re.compile(r"[A-Z][A-Z0-9_\-]{0,19}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _REASONS: Final = {reason.code: reason for reason in Reason}
 
@@ -39,40 +36,19 @@ class Case(Struct, frozen=True):
     spec: CaseSpec
     issuer: Issuer | None  # who signs the token
 
-    def ask(self) -> Request | Connection | Refused:
-        """What a decision is asked."""
+    def ask(self, world: Snapshot) -> Request | Connection | Refused:
+        """What a decision is asked; `world` for what a proof must say."""
         headers = CaseHeaders(self.spec.request.headers)
         if self.spec.token is not None and self.issuer is not None:
-            token = mint(self.issuer, self.spec.token.claims, self.now)
-            headers = headers.with_token(token)
-        return _build(self.spec.request, headers)
-
-
-class CaseHeaders:
-    """Request headers as a case writes them: a text or a list of lines for each name, in any case."""
-
-    def __init__(self, lines: dict[str, str | tuple[str, ...]]) -> None:
-        self._lines: dict[str, tuple[str, ...]] = {}
-        for name, value in lines.items():
-            more = (value,) if isinstance(value, str) else value
-            self._lines[name.lower()] = self._lines.get(name.lower(), ()) + more
-
-    def with_token(self, token: str) -> "CaseHeaders":
-        """The same headers with a bearer token."""
-        return CaseHeaders({**self._lines, "authorization": f"Bearer {token}"})
-
-    def get(self, name: str) -> str | None:
-        """The value, several lines joined with `,` as Envoy does; None when absent."""
-        lines = self._lines.get(name)
-        return ",".join(lines) if lines else None
-
-    def is_repeated(self, name: str) -> bool:
-        """Whether more than one line of that name was sent."""
-        return len(self._lines.get(name, ())) > 1
-
-    def items(self) -> list[tuple[str, str]]:
-        """All headers in order of their names."""
-        return sorted((name, ",".join(lines)) for name, lines in self._lines.items() if lines)
+            claims = dict(self.spec.token.claims)
+            if self.spec.dpop is not None:
+                claims.setdefault("cnf", {"jkt": bound_thumbprint()})
+            token = mint(self.issuer, claims, self.now)
+            headers = headers.with_line("authorization", f"{'DPoP' if self.spec.dpop else 'Bearer'} {token}")
+        asked = build_request(self.spec.request, headers)
+        if self.spec.dpop is not None and isinstance(asked, Request):
+            return with_proof(asked, headers, self.spec.dpop, world, self.now)
+        return asked
 
 
 def read_cases(document: Document, issuers: dict[str, Issuer]) -> list[Case]:
@@ -128,12 +104,29 @@ def _check_request(case: CaseSpec, problems: list[Problem], at: Location) -> Non
         problems.append(Problem((*at, "request", "host"), "missing: name the host, or write `tcp: true`"))
     if request.tcp and (request.headers or case.token):
         problems.append(Problem((*at, "request", "tcp"), "a connection without HTTP has no headers and no token"))
+    if case.dpop is not None and case.token is None:
+        problems.append(Problem((*at, "dpop"), "a proof is made for a `token`: write one"))
+    _check_certificates(case, problems, (*at, "request"))
     for name in request.headers:
         if not _HEADER.fullmatch(name):
             problems.append(Problem((*at, "request", "headers", name), f"`{name}` is not the name of a header"))
         elif case.token is not None and name.lower() == "authorization":
             message = "`token` writes this header: leave one of the two out"
             problems.append(Problem((*at, "request", "headers", name), message))
+
+
+def _check_certificates(case: CaseSpec, problems: list[Problem], at: Location) -> None:
+    request = case.request
+    for field, thumbprint in (
+        ("clientCertificate", request.client_certificate),
+        ("forwardedCertificate", request.forwarded_certificate),
+    ):
+        if thumbprint and digest_of(thumbprint) is None:
+            message = f"`{thumbprint}` is not a SHA-256 thumbprint: 43 characters of base64url"
+            problems.append(Problem((*at, field), message))
+    if request.client_certificate and request.forwarded_certificate:
+        message = "Envoy tells of one certificate: the peer's, or the one that a gateway saw"
+        problems.append(Problem((*at, "forwardedCertificate"), message))
 
 
 def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Problem], at: Location) -> None:
@@ -154,43 +147,3 @@ def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Pro
         problems.append(Problem((*at, "rule"), message + suggestion(expect.rule, list(rules[expect.policy]))))
     if expect.outcome != "allow" and (expect.upstream_headers or expect.removed_headers):
         problems.append(Problem((*at, "outcome"), "only an allowed request has headers to expect"))
-
-
-def _build(spec: CaseRequestSpec, headers: CaseHeaders) -> Request | Connection | Refused:
-    source = Peer(address=spec.source_address, principal=spec.principal)
-    destination = Peer(port=spec.destination_port, principal=spec.destination_principal)
-    client = spec.client_address or spec.source_address
-    if spec.tcp:
-        return Connection(
-            Facts(source=source, destination=destination, client_address=client), source, destination, spec.sni
-        )
-    host = canonicalise_host(spec.host)
-    facts = Facts(
-        method=spec.method,
-        host=host.name if host else "",
-        source=source,
-        destination=destination,
-        client_address=client,
-    )
-    if not _METHOD.fullmatch(spec.method):
-        return Refused(facts, Reason.METHOD_INVALID, "T-22")
-    if host is None:
-        return Refused(facts, Reason.HOST_INVALID, "T-18")
-    path = canonicalise(spec.path)
-    if isinstance(path, Ambiguous):
-        return Refused(facts, Reason.PATH_AMBIGUOUS, path.check)
-    return Request(
-        facts=facts,
-        method=spec.method,
-        host=host.name,
-        port=host.port,
-        scheme="https",
-        path=path.text,
-        segments=path.segments,
-        query=path.query,
-        headers=headers,
-        source=source,
-        destination=destination,
-        sni=spec.sni,
-        raw_path=spec.path.partition("?")[0],
-    )

@@ -75,6 +75,9 @@ class CaseRequestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     headers: dict[str, str | tuple[str, ...]] = {}  # a list stands for several lines of that name
     principal: str = ""  # SPIFFE identity of the direct peer
     destination_principal: str = ""  # SPIFFE identity of the workload that is asked
+    # Thumbprint (`x5t#S256`: 43 characters of base64url) of the certificate that the direct peer showed.
+    client_certificate: str = ""
+    forwarded_certificate: str = ""  # the same of the client in front of the direct peer, a gateway
     source_address: str = "192.0.2.1"  # of the direct peer
     client_address: str = ""  # behind trusted proxies; the source address when absent
     destination_port: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -87,6 +90,14 @@ class CaseTokenSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     issuer: str  # name of the Issuer document
     claims: dict[str, Any] = {}  # the payload; null removes a claim that would be filled in
+
+
+class CaseProofSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A DPoP proof, really signed. The token is sent as `DPoP` and bound to its key unless `claims.cnf` is given."""
+
+    claims: dict[str, Any] = {}  # of the proof, instead of those that fit the request; null leaves one out
+    key: Literal["bound", "other"] = "bound"  # other: somebody else's, as if the token were stolen
+    used: bool = False  # true: the proof was used before
 
 
 class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -107,6 +118,7 @@ class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     name: str  # says what is claimed
     request: CaseRequestSpec
     token: CaseTokenSpec | None = None  # absent: no verified token, `headers` may still hold a raw one
+    dpop: CaseProofSpec | None = None  # absent: a token is sent as `Bearer`, without a proof
     expect: ExpectSpec
 
 

@@ -35,7 +35,9 @@ _CURVES: Final[dict[str, tuple[str, Callable[[], ec.EllipticCurve], int]]] = {
 _PREFERENCE: Final = ("Ed25519", "EdDSA", *_CURVES, "RS256", "PS256", "RS384", "PS384", "RS512", "PS512")
 
 
-class _Signer(Struct, frozen=True):
+class Signer(Struct, frozen=True):
+    """A key: its public half, and how it signs."""
+
     jwk: Mapping[str, str]  # the public half
     sign: Callable[[bytes], bytes]
 
@@ -103,16 +105,17 @@ def _algorithm(issuer: Issuer) -> str:
 
 
 @cache
-def _signer(algorithm: str, rsa_bits: int) -> _Signer:
+def _signer(algorithm: str, rsa_bits: int) -> Signer:
     if algorithm in _CURVES:
-        return _ec(algorithm)
+        return ec_signer(algorithm)
     if algorithm in {"EdDSA", "Ed25519"}:
         key = ed25519.Ed25519PrivateKey.generate()
-        return _Signer({"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_key().public_bytes_raw())}, key.sign)
+        return Signer({"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_key().public_bytes_raw())}, key.sign)
     return _rsa(algorithm, rsa_bits)
 
 
-def _ec(algorithm: str) -> _Signer:
+def ec_signer(algorithm: str) -> Signer:
+    """A new key for ES256, ES384 or ES512."""
     name, curve, size = _CURVES[algorithm]
     key = ec.generate_private_key(curve())
     public = key.public_key().public_numbers()
@@ -121,7 +124,7 @@ def _ec(algorithm: str) -> _Signer:
         r, s = decode_dss_signature(key.sign(data, ec.ECDSA(_HASHES[algorithm[2:]]())))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
-    return _Signer({"kty": "EC", "crv": name, "x": _integer(public.x, size), "y": _integer(public.y, size)}, sign)
+    return Signer({"kty": "EC", "crv": name, "x": _integer(public.x, size), "y": _integer(public.y, size)}, sign)
 
 
 @cache
@@ -129,14 +132,14 @@ def _rsa_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 
-def _rsa(algorithm: str, bits: int) -> _Signer:
+def _rsa(algorithm: str, bits: int) -> Signer:
     key, digest = _rsa_key(bits), _HASHES[algorithm[2:]]()
     pad: padding.AsymmetricPadding = padding.PKCS1v15()
     if algorithm.startswith("PS"):
         pad = padding.PSS(padding.MGF1(digest), digest.digest_size)
     numbers = key.public_key().public_numbers()
     jwk = {"kty": "RSA", "n": _integer(numbers.n, key.key_size // 8), "e": _integer(numbers.e, 3)}
-    return _Signer(jwk, lambda data: key.sign(data, pad, digest))
+    return Signer(jwk, lambda data: key.sign(data, pad, digest))
 
 
 def _text(value: bytes) -> str:

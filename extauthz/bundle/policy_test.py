@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from extauthz.bundle.cases import Case
 from extauthz.bundle.minting import minting_keys
+from extauthz.bundle.proofs import NONCES, ProofsSeen
 from extauthz.bundle.read import Built
 from extauthz.check import decide
 from extauthz.model.decision import Allow, Decision, Obligations
@@ -52,7 +53,7 @@ def run_tests(built: Built) -> list[TestResult]:
     """Decide every case of the bundle; nobody outside is asked, and the live keys are not needed."""
     with_file_keys = built.snapshot.keys
     minted = {issuer.name: minting_keys(issuer) for issuer in built.issuers} if built.tests else {}
-    plain = replace(built.snapshot, keys={**minted, **with_file_keys}, tokens=NoTokenCache())
+    plain = replace(built.snapshot, keys={**minted, **with_file_keys}, tokens=NoTokenCache(), nonces=NONCES)
     signed = replace(plain, keys=minted)
     return [_run(case, signed if case.issuer else plain) for case in built.tests]
 
@@ -65,7 +66,9 @@ def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
 
 
 def _run(case: Case, world: Snapshot) -> TestResult:
-    decision = decide(case.ask(), world, case.now)
+    proof = case.spec.dpop
+    world = replace(world, replay=ProofsSeen(used=proof is not None and proof.used))
+    decision = decide(case.ask(world), world, case.now)
     evidence = decision.evidence
     own = ((evidence.policy, evidence.rule),) if evidence.policy else ()
     return TestResult(

@@ -49,7 +49,7 @@ class ServiceIdentity(Struct, frozen=True):
         principal = request.source.principal
         if principal and principal in self.forwarded_by:
             forwarded = request.forwarded
-            if forwarded is None or not forwarded.uri:
+            if forwarded is None or forwarded.hop == 1 or not forwarded.uri:  # hop 1 is the proxy's own certificate
                 return Deny(Reason.SERVICE_IDENTITY_MISSING, "SI-03", "the proxy forwarded no identity")
             if forwarded.uri in self.forwarded_by:
                 return Deny(Reason.SERVICE_IDENTITY_REFUSED, "SI-03", "the forwarded identity is a proxy's own")

@@ -30,6 +30,10 @@ def token(**claims: Any) -> dict[str, Any]:
     return {"issuer": "bank", "claims": {**CASE["token"]["claims"], **claims}}
 
 
+def with_certificate(shown: str, **claims: Any) -> dict[str, Any]:
+    return {"token": token(**claims), "request": {**CASE["request"], "clientCertificate": shown}}
+
+
 def test_a_good_case_passes_and_names_what_matched() -> None:
     (result,) = run_tests(read_bundle(files(), NoTokenCache()))
     assert result.passed
@@ -62,7 +66,17 @@ def test_a_failing_case_says_everything_that_came_out_otherwise() -> None:
         ({"token": token(roles="officer")}, "roles_invalid"),
         ({"token": token(tenant_id=None)}, "tenant_claim_invalid"),
         ({"token": token(tenant_id="globex")}, "tenant_mismatch"),
-        ({"token": token(cnf={"x5t#S256": "A" * 43})}, "token_binding_unverified"),
+        ({"token": token(cnf={"kid": "k1"})}, "token_binding_unverified"),
+        ({"token": token(cnf={"x5t#S256": "A" * 43})}, "certificate_missing"),
+        (with_certificate("B" * 42 + "A", cnf={"x5t#S256": "A" * 43}), "certificate_mismatch"),
+        (with_certificate("A" * 43, cnf={"x5t#S256": "A" * 43}), "policy_allowed"),
+        ({"token": token(), "dpop": {}}, "policy_allowed"),
+        ({"token": token(cnf={"jkt": "A" * 43})}, "token_binding_unverified"),
+        ({"token": token(cnf={"jkt": "A" * 43}), "dpop": {}}, "proof_key_mismatch"),
+        ({"token": token(), "dpop": {"key": "other"}}, "proof_key_mismatch"),
+        ({"token": token(), "dpop": {"claims": {"htm": "POST"}}}, "proof_invalid"),
+        ({"token": token(), "dpop": {"claims": {"ath": None}}}, "proof_invalid"),
+        ({"token": token(), "dpop": {"used": True}}, "proof_replayed"),
         ({"token": token(iss="https://evil.test")}, "token_issuer_refused"),
         ({"token": token(exp=1767225600 + 10**6)}, "token_lifetime_too_long"),
         ({"token": None, "request": CASE["request"] | {"headers": {"Authorization": "Basic x"}}}, "scheme_unsupported"),

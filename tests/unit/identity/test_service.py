@@ -30,12 +30,16 @@ def rules(service: ServiceSpec, mode: str = "required", *, issuers: bool = True)
 
 
 def ask(
-    authentication: Authentication, principal: str = "", credential: str = "", forwarded: str | None = None
+    authentication: Authentication,
+    principal: str = "",
+    credential: str = "",
+    forwarded: str | None = None,
+    hop: int = 2,
 ) -> Subject | str:
     headers = [("authorization", credential)] if credential else []
     request = a_request(headers=headers, source=Peer(principal=principal))
     if forwarded is not None:
-        request = replace(request, forwarded=ForwardedCertificate(hash="0" * 64, uri=forwarded))
+        request = replace(request, forwarded=ForwardedCertificate(hash="0" * 64, uri=forwarded, hop=hop))
     found = identify(request, authentication, BANK_KEYS, NoTokenCache(), NOW)
     if isinstance(found, Identified):
         return found.subject
@@ -159,6 +163,12 @@ def test_si_02_the_tenant_of_a_service_comes_from_the_first_mapping_that_covers_
 
     assert isinstance(found, Subject)
     assert tenant == found.tenant
+
+
+def test_si_03_what_our_own_envoy_says_about_the_proxy_is_not_about_its_client() -> None:
+    behind = replace(LOCAL, forwarded_by=(GATEWAY,))
+
+    assert "service_identity_missing SI-03" == ask(rules(behind, issuers=False), GATEWAY, forwarded=BATCH, hop=1)
 
 
 def _mapping(principal: str, tenant: str = "acme") -> ServiceSpec:
