@@ -30,8 +30,6 @@ from extauthz.policy import Verdict
 from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 
 Asked = Request | Connection | Refused
-
-
 Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
 
 # An introspection and a first use; one more leaves room, and an end is certain.
@@ -82,7 +80,9 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     # 1 who calls (OR-01: the headers of the ecosystem come before the token)
     if profile.fapi is not None and (refusal := profile.fapi.check_headers(request, now)):
         return _refuse(refusal, evidence)
-    found = identify(request, profile.authentication, world.keys, world.tokens, now)
+    found = identify(request, profile.authentication, world.keys, world.tokens, now, known)
+    if isinstance(found, Pending):
+        return replace(found, otherwise=replace(found.otherwise, evidence=evidence))
     if isinstance(found, Deny | Undecided):
         return replace(found, evidence=evidence)
     evidence = Evidence(subject=found.subject, profile=profile.name, token_cached=found.cached)

@@ -66,10 +66,12 @@ def _verify(
     key_set = usable_keys(issuer, keys)
     if key_set is None:
         return Undecided(Reason.KEYS_UNAVAILABLE, "KEY-03", "no keys of the issuer are loaded")
-    key = _signer(parsed, iss, issuer.spellings[iss], key_set)
+    key = find_signer(parsed, iss, issuer.spellings[iss], key_set)
     if isinstance(key, Deny):
         return key
-    if refused := _refuse_kind(parsed, issuer) or _refuse_audience(parsed.claims, issuer):
+    if parsed.type not in issuer.types:
+        return Deny(Reason.TOKEN_TYPE_REFUSED, "JWT-06", "not one of the issuer's token types")
+    if refused := refuse_kind(parsed.claims, issuer) or refuse_audience(parsed.claims, issuer):
         return refused
     for path in (("exp",), *issuer.required):
         if look_up(parsed.claims, path) is MISSING:
@@ -80,7 +82,7 @@ def _verify(
     return check_times(issuer, subject, now) or _refuse_lifetime(issuer, subject, now) or subject
 
 
-def _signer(parsed: Compact, iss: str, spelling: Spelling, key_set: KeySet) -> Key | Deny:
+def find_signer(parsed: Compact, iss: str, spelling: Spelling, key_set: KeySet) -> Key | Deny:
     """JWT-03: the key whose signature it is, out of those of this issuer that have the id and fit the algorithm.
 
     JWT-20: where issuers share a key set, a key may say for whose tokens it is.
@@ -100,11 +102,8 @@ def _signer(parsed: Compact, iss: str, spelling: Spelling, key_set: KeySet) -> K
     return Deny(Reason.TOKEN_SIGNATURE_INVALID, "JWT-03")
 
 
-def _refuse_kind(parsed: Compact, issuer: Issuer) -> Deny | None:
-    """JWT-06, JWT-16: an access token, and no other kind of token that the issuer signs with the same keys."""
-    if parsed.type not in issuer.types:
-        return Deny(Reason.TOKEN_TYPE_REFUSED, "JWT-06", "not one of the issuer's token types")
-    claims = parsed.claims
+def refuse_kind(claims: dict[str, object], issuer: Issuer) -> Deny | None:
+    """JWT-16: an access token, and no other kind of token that the issuer signs with the same keys."""
     if any(name in claims for name in _FOREIGN_CLAIMS) or claims.get("token_use") == "id":
         return Deny(Reason.TOKEN_KIND_REFUSED, "JWT-16", "a claim that access tokens do not have")
     marked = claims.get("typ")
@@ -124,7 +123,7 @@ def _is_kind(claims: dict[str, object], kind: Kind) -> bool:
     return found != "" and found.startswith(kind.prefix)
 
 
-def _refuse_audience(claims: dict[str, object], issuer: Issuer) -> Deny | None:
+def refuse_audience(claims: dict[str, object], issuer: Issuer) -> Deny | None:
     """JWT-08: meant for this service, by exact comparison."""
     found = look_up(claims, issuer.audience_path)
     named = [found] if isinstance(found, str) else found

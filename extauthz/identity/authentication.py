@@ -18,6 +18,7 @@ class Authentication(Struct, frozen=True):
     by_iss: Mapping[str, Issuer]
     refuse_form_body: bool = True
     service: ServiceIdentity | None = None
+    introspecting: Issuer | None = None  # who reads opaque tokens
 
 
 def compile_authentication(
@@ -45,6 +46,13 @@ def compile_authentication(
         else:
             accepted.append(issuer)
             chosen.update(dict.fromkeys(issuer.spellings, issuer))
+    introspecting = [issuer for issuer in accepted if issuer.introspection is not None]
+    if len(introspecting) > 1:
+        first, second, *_ = (issuer.name for issuer in introspecting)
+        message = f"`{first}` and `{second}` both introspect: an opaque token does not say to which it belongs (INT-01)"
+        problems.append(Problem((*location, "issuers"), message))
     if len(problems) > before:
         return None
-    return Authentication(spec.mode, tuple(accepted), chosen, spec.form_body == "refuse", service)
+    refuse_form = spec.form_body == "refuse"
+    asked = introspecting[0] if introspecting else None
+    return Authentication(spec.mode, tuple(accepted), chosen, refuse_form, service, asked)

@@ -55,9 +55,9 @@ def take_apart(text: str) -> Parts | str:
     return Parts(members, claims, payload, text.rpartition(".")[0].encode(), signature)
 
 
-def parse_compact(token: str) -> Compact | Deny:
-    """Take a compact JWS apart, or refuse it."""
-    if len(token) > MAX_TOKEN:
+def parse_compact(token: str, limit: int = MAX_TOKEN) -> Compact | Deny:
+    """Take a compact JWS of at most `limit` characters apart, or refuse it."""
+    if len(token) > limit:
         return Deny(Reason.TOKEN_MALFORMED, "JWT-01", "longer than 8 KiB")
     if token.count(".") == _SEGMENTS_ENCRYPTED - 1:
         return Deny(Reason.TOKEN_ENCRYPTED, "JWT-15", "five segments")

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from extauthz.identity.claim_paths import PathSpec, PathsSpec
+from extauthz.identity.introspection import IntrospectionSpec
 
 
 class JwksSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -66,7 +67,8 @@ class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     claims: ClaimsSpec = ClaimsSpec()
     require_claims: PathsSpec | None = None
     leeway: int | str = 10  # how far clocks may be apart; at most 60 s
-    max_lifetime: int | str = "24h"  # from `iat` to `exp`
+    max_lifetime: int | str = "24h"  # from `iat` to `exp`; not for tokens that are introspected
+    introspection: IntrospectionSpec | None = None
 
 
 class ServiceTenantSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from extauthz.identity.access_token import check_times, usable_keys, verify_access_token
 from extauthz.identity.authentication import Authentication
 from extauthz.identity.credential import Credential, read_credential
+from extauthz.identity.introspected import ask_issuer, confirm, introspecting
 from extauthz.identity.keys import KeySet
-from extauthz.model.decision import Deny, Undecided
+from extauthz.model.decision import NOTHING_KNOWN, Deny, Known, Pending, Undecided
 from extauthz.model.ports import TokenCache
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Request
@@ -30,13 +31,23 @@ class Identified(Struct, frozen=True, gc=False):
     is_dpop: bool = False  # it came with the scheme `DPoP`, otherwise `Bearer`
 
 
+Found = Identified | Deny | Undecided
+
 _NOBODY = Identified(ANONYMOUS, cached=False)
 
 
 def identify(
-    request: Request, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
-) -> Identified | Deny | Undecided:
-    """Who calls, as far as the profile asks. `now` is whole seconds since the epoch."""
+    request: Request,
+    authentication: Authentication,
+    keys: Mapping[str, KeySet],
+    tokens: TokenCache,
+    now: int,
+    known: Known = NOTHING_KNOWN,
+) -> Found | Pending:
+    """Who calls, as far as the profile asks, or what its issuer must be asked first.
+
+    `now` is whole seconds since the epoch; `known` holds the answers so far.
+    """
     if authentication.mode == "none":
         return _NOBODY
     service = authentication.service
@@ -49,7 +60,8 @@ def identify(
         return credential
     if credential is None:
         return _without_token(request, authentication)
-    return _as_presented(_recall(credential.token, authentication, keys, tokens, now), credential)
+    found = _read(credential.token, authentication, keys, tokens, now, known)
+    return found if isinstance(found, Pending) else _as_presented(found, credential)
 
 
 def _without_token(request: Request, authentication: Authentication) -> Identified | Deny:
@@ -67,9 +79,30 @@ def _without_token(request: Request, authentication: Authentication) -> Identifi
     return Deny(Reason.NO_CREDENTIAL, "EX-01")
 
 
+def _read(
+    token: str,
+    authentication: Authentication,
+    keys: Mapping[str, KeySet],
+    tokens: TokenCache,
+    now: int,
+    known: Known,
+) -> Found | Pending:
+    """By the issuer (opaque), with keys (JWT), or with keys and then by the issuer (`introspection.jwt`)."""
+    issuer = introspecting(token, authentication)
+    if issuer is not None:
+        answered = ask_issuer(token, issuer, keys, tokens, now, known)
+        return Identified(answered[0], cached=answered[1]) if isinstance(answered, tuple) else answered
+    found = _recall(token, authentication, keys, tokens, now)
+    if isinstance(found, Identified) and (issuer := authentication.introspecting) is not None:
+        subject = found.subject
+        if issuer.introspection is not None and issuer.introspection.jwt and subject.issuer_name == issuer.name:
+            return confirm(subject, token, issuer, keys, tokens, now, known) or found
+    return found
+
+
 def _recall(
     token: str, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
-) -> Identified | Deny | Undecided:
+) -> Found:
     """From the cache, or by verification."""
     digest = sha256(token.encode()).digest()
     for issuer in authentication.issuers:
@@ -91,7 +124,7 @@ def _of_issuer(refused: Deny, name: str) -> Deny:
     return Deny(refused.reason, refused.check, refused.detail, issuer=name)
 
 
-def _as_presented(found: Identified | Deny | Undecided, credential: Credential) -> Identified | Deny | Undecided:
+def _as_presented(found: Found, credential: Credential) -> Found:
     """What was found about a token, with how it was sent; a refusal is answered in the scheme that was used.
 
     DP-02: the scheme `DPoP` promises a token bound to a key; without, the guard would see a bearer token. Whether the

@@ -9,6 +9,7 @@ from extauthz.identity.algorithms import ALGORITHMS
 from extauthz.identity.claim_paths import ClaimPath, compile_path, compile_paths
 from extauthz.identity.compact import canonical_type
 from extauthz.identity.document import ClaimsSpec, IssuerSpec, JwksSpec
+from extauthz.identity.introspection import Introspection, compile_introspection
 from extauthz.identity.presets import PRESETS, STANDARD_CLAIMS, Preset
 from extauthz.identity.spellings import TEMPLATE, Spelling, compile_spellings
 from extauthz.identity.urls import is_fetchable
@@ -65,7 +66,18 @@ class Issuer(Struct, frozen=True):
     required: tuple[ClaimPath, ...]
     leeway: int  # seconds
     max_lifetime: int  # seconds
+    introspection: Introspection | None = None
     digest: bytes = b""  # of everything above: keys and cached tokens of another document never match
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether anything of this issuer is verified with keys; otherwise all is asked over TLS."""
+        return self.introspection is None or not self.introspection.only or self.introspection.signed
+
+    @property
+    def has_remote_keys(self) -> bool:
+        """Whether its keys are fetched from the network."""
+        return self.has_keys and not self.jwks_file
 
 
 def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issuer | None:
@@ -78,6 +90,11 @@ def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issu
     spellings = compile_spellings(spec, preset, found)
     preset = preset or PRESETS["rfc9068"]
     jwks = spec.jwks or JwksSpec()
+    audiences = _audiences(spec, found)
+    audience_path = compile_path(spec.audience_claim or preset.audience_claim, found, ("spec", "audienceClaim"))
+    introspection = None
+    if spec.introspection is not None:
+        introspection = compile_introspection(spec.introspection, audiences, audience_path, found)
     _check_jwks(jwks, discovery=spec.jwks is None, issuer=spec.issuer, problems=found)
     issuer = Issuer(
         name=name,
@@ -87,8 +104,8 @@ def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issu
         jwks_file=jwks.file,
         discovery=spec.jwks is None or bool(jwks.metadata),
         metadata_uri=jwks.metadata or _metadata_uri(spec.issuer),
-        audiences=_audiences(spec, found),
-        audience_path=compile_path(spec.audience_claim or preset.audience_claim, found, ("spec", "audienceClaim")),
+        audiences=audiences,
+        audience_path=audience_path,
         algorithms=_algorithms(spec, preset, found),
         min_rsa_bits=_min_rsa_bits(spec, found),
         types=_types(spec, preset, found),
@@ -97,8 +114,15 @@ def compile_issuer(name: str, spec: IssuerSpec, problems: list[Problem]) -> Issu
         required=_required(spec, preset, found),
         leeway=_seconds(spec.leeway, "leeway", found),
         max_lifetime=_seconds(spec.max_lifetime, "maxLifetime", found),
+        introspection=introspection,
     )
     _check_together(issuer, found)
+    if spec.jwks is not None and not issuer.has_keys:
+        text = "no key of this issuer is ever used: leave `jwks` out, or `introspection.only`, or set `signedResponses`"
+        found.append(Problem(("spec", "jwks"), text))
+    if introspection is not None and TEMPLATE in issuer.issuer:
+        text = f"answers need not name their issuer, so `{TEMPLATE}` says nothing: write an Issuer for each tenant"
+        found.append(Problem(("spec", "introspection"), text))
     problems += found
     if any(problem.severity == "error" for problem in found):
         return None
