@@ -74,4 +74,4 @@ def thumbprint_of(certificate: str) -> bytes | None:
         encoded = a2b_base64("".join(match[1].split()), strict_mode=True)
     except Error:
         return None
-    return sha256(encoded).digest()
+    return sha256(encoded).digest() if encoded else None
