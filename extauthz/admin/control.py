@@ -89,6 +89,7 @@ class ControlServer:
 class _Server(BoundedServer):
     address_family = socket.AF_UNIX
     max_connections = 8
+    request_queue_size = 32  # a Unix socket whose queue is full refuses at once
 
     def __init__(self, path: str, orders: Orders) -> None:
         self.orders = orders
