@@ -6,33 +6,25 @@ Rule: cost grows with the number of documents, not with its square; 10,000 polic
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from msgspec import Struct
-
 from extauthz.bundle.compile import Compiled
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
-from extauthz.bundle.patterns import hosts_meet, path_within, paths_meet
-from extauthz.model.hosts import HostPattern, parse_host_pattern
-from extauthz.model.paths import MANY, ONE, PathPattern, parse_pattern
+from extauthz.bundle.guard_lint import lint_guards
+from extauthz.bundle.patterns import hosts_meet, path_within
+from extauthz.bundle.routes import Cover, Route, policy_paths, routes_of
 from extauthz.model.problems import Location
 from extauthz.policy import AccessPolicySpec
 from extauthz.snapshot import Profile
 
 
-class _Route(Struct, frozen=True):
-    host: HostPattern
-    path: PathPattern
-    profile: str
-    location: tuple[Location, Location]  # of the host and of the path in the profile's document
-
-
 def lint(documents: Documents, compiled: Compiled) -> list[Finding]:
-    """Warnings about documents that have no errors."""
+    """Warnings about documents that have no errors of their own, and what is wrong between them."""
     return [
         *_hidden_routes(documents, compiled.profiles),
         *_uncovered_policies(documents, compiled.profiles),
         *_unused_issuers(documents),
         *_missing_registry(documents),
+        *lint_guards(documents, compiled),
     ]
 
 
@@ -40,8 +32,8 @@ def same_routes(documents: Documents, profiles: Iterable[Profile]) -> list[Findi
     """Errors: a route that two profiles claim; which of them applied would be chance."""
     trees = {document.name: document for document in documents.by_kind["SecurityProfile"]}
     findings = []
-    first: dict[tuple[str, str, tuple[str, ...]], _Route] = {}
-    for route in _routes(profiles):
+    first: dict[tuple[str, str, tuple[str, ...]], Route] = {}
+    for route in routes_of(profiles):
         # Two spellings of one route: `{name}` covers what `*` covers.
         key = ("below" if route.host.kind == "capture" else route.host.kind, route.host.suffix, route.path.tokens)
         other = first.setdefault(key, route)
@@ -53,20 +45,10 @@ def same_routes(documents: Documents, profiles: Iterable[Profile]) -> list[Findi
     return findings
 
 
-def _routes(profiles: Iterable[Profile]) -> list[_Route]:
-    at: Location = ("spec", "match")
-    return [
-        _Route(host, path, profile.name, ((*at, "hosts", h), (*at, "paths", p)))
-        for profile in profiles
-        for h, host in enumerate(profile.hosts)
-        for p, path in enumerate(profile.paths)
-    ]
-
-
 def _hidden_routes(documents: Documents, profiles: Iterable[Profile]) -> Iterator[Finding]:
     """Routes that no request reaches on some host, for another profile with a more specific host comes first."""
     trees = {document.name: document.tree for document in documents.by_kind["SecurityProfile"]}
-    routes = sorted(_routes(profiles), key=lambda route: route.host.specificity)
+    routes = sorted(routes_of(profiles), key=lambda route: route.host.specificity)
     by_host = [list(group) for _, group in groupby(routes, key=lambda route: route.host)]
     told: set[tuple[str, str]] = set()
     for index, wide in enumerate(by_host):
@@ -81,7 +63,7 @@ def _hidden_routes(documents: Documents, profiles: Iterable[Profile]) -> Iterato
                     yield trees[hidden.profile].warning(hidden.location[1], _hidden_message(hidden, winner))
 
 
-def _hidden_message(hidden: _Route, winner: _Route) -> str:
+def _hidden_message(hidden: Route, winner: Route) -> str:
     host = winner.host.text
     return (
         f"on host `{host}` profile `{winner.profile}` comes first with `{winner.path.text}`, so `{hidden.path.text}` "
@@ -89,7 +71,7 @@ def _hidden_message(hidden: _Route, winner: _Route) -> str:
     )
 
 
-def _hidden(wide: list[_Route], narrow: list[_Route]) -> Iterator[tuple[_Route, _Route]]:
+def _hidden(wide: list[Route], narrow: list[Route]) -> Iterator[tuple[Route, Route]]:
     for hidden in wide:
         for winner in narrow:
             if (
@@ -104,18 +86,11 @@ def _uncovered_policies(documents: Documents, profiles: tuple[Profile, ...]) -> 
     """Paths of policies that lie under no profile: without a profile a request is refused before any policy."""
     if not profiles:
         return
-    cover = _Cover(profiles)
+    cover = Cover(profiles)
     for document in documents.by_kind["AccessPolicy"]:
         spec: AccessPolicySpec = document.spec
         hosts = spec.match.hosts or ("*",)
-        places: list[tuple[Location, str]] = [
-            (("spec", "match", "paths", index), path) for index, path in enumerate(spec.match.paths or ())
-        ]
-        for number, rule in enumerate(spec.rules):
-            for position, operation in enumerate(rule.to or ()):
-                at: Location = ("spec", "rules", number, "to", position, "paths")
-                places += [((*at, index), path) for index, path in enumerate(operation.paths or ())]
-        for location, path in places:
+        for location, path in policy_paths(spec):
             if not cover.meets(hosts, path):
                 message = (
                     f"no SecurityProfile covers `{path}`{_on(hosts)}, so every such request is refused before this rule"
@@ -125,45 +100,6 @@ def _uncovered_policies(documents: Documents, profiles: tuple[Profile, ...]) -> 
 
 def _on(hosts: tuple[str, ...]) -> str:
     return "" if hosts == ("*",) else " on " + ", ".join(f"`{host}`" for host in hosts)
-
-
-class _Cover:
-    """Answers whether some profile's route meets a policy's; each question is worked out once."""
-
-    def __init__(self, profiles: Iterable[Profile]) -> None:
-        self._known: dict[tuple[tuple[str, ...], str], bool] = {}
-        self._anywhere: list[_Route] = []
-        self._by_first: dict[str, list[_Route]] = {}  # by a literal first segment
-        for route in _routes(profiles):
-            tokens = route.path.tokens
-            if tokens and tokens[0] not in {ONE, MANY}:
-                self._by_first.setdefault(tokens[0], []).append(route)
-            else:
-                self._anywhere.append(route)
-
-    def meets(self, hosts: tuple[str, ...], path: str) -> bool:
-        """Whether a request that the pattern covers can come under a profile; a malformed one counts as covered."""
-        key = (hosts, path)
-        if key not in self._known:
-            self._known[key] = self._meets(hosts, path)
-        return self._known[key]
-
-    def _meets(self, hosts: tuple[str, ...], path: str) -> bool:
-        pattern = parse_pattern(path)
-        parsed = [parse_host_pattern(host) for host in hosts]
-        if isinstance(pattern, str):
-            return True
-        first = pattern.tokens[0] if pattern.tokens else ONE
-        routes = self._anywhere + (
-            [route for routes in self._by_first.values() for route in routes]
-            if first in {ONE, MANY}
-            else self._by_first.get(first, [])
-        )
-        return any(
-            isinstance(host, str) or (hosts_meet(host, route.host) and paths_meet(pattern, route.path))
-            for route in routes
-            for host in parsed
-        )
 
 
 def _unused_issuers(documents: Documents) -> Iterator[Finding]:

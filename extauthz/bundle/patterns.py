@@ -37,5 +37,14 @@ def hosts_meet(one: HostPattern, other: HostPattern) -> bool:
     return one.suffix.endswith(other.suffix) or other.suffix.endswith(one.suffix)
 
 
+def hosts_within(inner: HostPattern, outer: HostPattern) -> bool:
+    """Whether `outer` covers every host that `inner` covers. May say no where the answer is yes."""
+    if outer.kind == "any" or inner == outer:
+        return True
+    if inner.kind == "exact":
+        return outer.match(inner.suffix) is not None
+    return outer.kind == "below" and inner.kind != "any" and inner.suffix.endswith(outer.suffix)
+
+
 def _segments_meet(one: str, other: str) -> bool:
     return one == other or ONE in {one, other}

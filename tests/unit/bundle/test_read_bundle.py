@@ -109,7 +109,8 @@ def test_a_key_that_is_left_out_is_a_warning() -> None:
 
 def test_a_policy_that_no_profile_lets_anyone_reach_is_a_warning() -> None:
     assert warnings(changed("profile.yaml", '"/api/**"', '"/api/v2/**"')) == [], "`{tenant}` may be `v2`"
-    assert warnings(changed("profile.yaml", '"/api/**"', '"/other/**"')) == [
+    elsewhere = PROFILE.replace('"/api/**"', '"/other/**"').replace('"/api/{tenant}/**"', '"/other/{tenant}/**"')
+    assert warnings(files(profile=elsewhere)) == [
         (
             "policy.yaml:13: spec.rules[0].to[0].paths[0]: no SecurityProfile covers `/api/{tenant}/accounts/**` on "
             "`api.bank.test`, so every such request is refused before this rule"
