@@ -16,7 +16,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
 
 Constraint = Literal["mtls", "dpop"]
-READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1; TRACE is for nobody
+READS: Final = frozenset({"GET", "HEAD"})  # of the safe methods (RFC 9110 section 9.2.1) those that read a resource
 _BEARER, _DPOP = "Bearer", "DPoP"
 _OF_PROOFS: Final = frozenset({"proof", "nonce"})
 _CHALLENGED: Final = frozenset({"credential", "request", "token", "scope", "proof", "nonce", "step"})

@@ -20,7 +20,7 @@ MIN_NONCE, MAX_NONCE = 10, 900  # seconds; a proof with a nonce is remembered fo
 class WhenStoreUnavailableSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What becomes of a request whose proof may have been used before, for the replay store does not answer."""
 
-    reads: Literal["deny", "allow"] = "deny"  # GET, HEAD and OPTIONS
+    reads: Literal["deny", "allow"] = "deny"  # GET and HEAD
     writes: Literal["deny"] = "deny"  # every other method: 503, whatever the configuration
 
 

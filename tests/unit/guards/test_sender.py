@@ -104,8 +104,8 @@ def test_a_denial_without_challenge_is_left_as_it_is() -> None:
 
 def test_dp_18_reads_may_pass_without_the_store_where_the_profile_says_so_and_writes_never() -> None:
     lenient = SenderConstraint(reads_without_store=True)
-    assert ["GET", "HEAD", "OPTIONS"] == [m for m in ("GET", "HEAD", "OPTIONS") if lenient.passes_without_store(m)]
-    assert not any(lenient.passes_without_store(m) for m in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO"))
+    methods = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO")
+    assert ["GET", "HEAD"] == [method for method in methods if lenient.passes_without_store(method)]
     assert not EITHER.passes_without_store("GET")
 
 
