@@ -2,9 +2,12 @@
 
 from extauthz.identity.authentication import Authentication, compile_authentication
 from extauthz.identity.claims import claims_to_subject
+from extauthz.identity.client_assertion import ASSERTION_TYPE, SigningKey, client_assertion, signing_algorithm
 from extauthz.identity.document import AuthenticationSpec, IssuerSpec
 from extauthz.identity.dpop import NONCE_HEADER, Proof
 from extauthz.identity.identify import Identified, identify
+from extauthz.identity.introspected import MAX_ANSWER, SIGNED_TYPE, Glance, glance
+from extauthz.identity.introspection import Introspection, IntrospectionSpec
 from extauthz.identity.issuer import Issuer, compile_issuer
 from extauthz.identity.keys import MAX_JWKS, NO_KEYS, JwksError, KeySet, parse_jwks, thumbprint
 from extauthz.identity.nonces import NO_NONCE_KEYS, NonceKeys
@@ -14,15 +17,21 @@ from extauthz.identity.presets import PRESETS
 from extauthz.identity.urls import is_fetchable
 
 __all__ = [
+    "ASSERTION_TYPE",
+    "MAX_ANSWER",
     "MAX_JWKS",
     "NONCE_HEADER",
     "NO_KEYS",
     "NO_NONCE_KEYS",
     "PRESETS",
+    "SIGNED_TYPE",
     "Authentication",
     "AuthenticationSpec",
     "DpopSpec",
+    "Glance",
     "Identified",
+    "Introspection",
+    "IntrospectionSpec",
     "Issuer",
     "IssuerSpec",
     "JwksError",
@@ -32,14 +41,18 @@ __all__ = [
     "Possession",
     "PossessionRules",
     "Proof",
+    "SigningKey",
     "claims_to_subject",
+    "client_assertion",
     "compile_authentication",
     "compile_issuer",
     "compile_possession",
     "default_rules",
+    "glance",
     "identify",
     "is_fetchable",
     "parse_jwks",
     "prove_possession",
+    "signing_algorithm",
     "thumbprint",
 ]
