@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import checks
 import msgspec
 from msgspec.structs import FieldInfo
 
@@ -143,7 +144,8 @@ def bundle() -> str:
 def main() -> int:
     """Write every page; return 0."""
     PAGES.mkdir(exist_ok=True)
-    for name, page in (("reasons", reasons), ("configuration", configuration), ("bundle", bundle)):
+    pages = (("reasons", reasons), ("configuration", configuration), ("bundle", bundle), ("checks", checks.page))
+    for name, page in pages:
         (PAGES / f"{name}.md").write_text(HEADER + page(), encoding="utf-8")
     return 0
 

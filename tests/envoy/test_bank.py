@@ -1,6 +1,8 @@
 """The bank behind a real Envoy: what clients and the upstream see of a decision."""
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -51,6 +53,18 @@ def test_the_demo_s_requests_end_as_they_must(
     stack = Stack(upstream_port, issuer, bank, either.envoy, either.log)
     (outcome,) = run([ask], stack, minter)
     assert () == outcome.faults
+
+
+@pytest.mark.parametrize("caller", [MANAGER, None], ids=["allowed", "refused"])
+def test_rs_03_a_refusal_and_an_answer_of_the_upstream_are_dated_once(
+    either: Gateway, bearer: Any, caller: Persona | None
+) -> None:
+    """By Envoy: `header` fails on a second line."""
+    answer = either.h1(LOAN, [bearer(caller)] if caller else [])
+    assert (200 if caller else 401) == answer.status
+    date = answer.header("date")
+    assert date is not None
+    assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 300
 
 
 def test_t27_t28_every_trusted_header_is_overwritten_or_removed(either: Gateway, bearer: Any) -> None:

@@ -109,7 +109,7 @@ def test_rs_04_every_ip_address_is_accepted_in_any_case(address: IPv4Address | I
     "value",
     ["fe80::1%eth0", "[::1]", "192.0.2.1:443", "192.0.2.0/24", "127.1", "0x7f.0.0.1", "010.0.0.1", "", "localhost"],
 )
-def test_what_is_no_plain_address_is_refused(value: str) -> None:
+def test_rs_04_what_is_no_plain_address_is_refused(value: str) -> None:
     assert not is_address(value)
 
 

@@ -10,7 +10,7 @@ from extauthz.model.decision import Allow, Deny, Evidence, Obligations, Undecide
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts
 from extauthz.model.subject import Subject
-from extauthz.wire import LAST_RESORT, AnswerContext, OutboundOptions, write_answer
+from extauthz.wire import LAST_RESORT, AnswerContext, OutboundOptions, settle, write_answer
 from extauthz.wire.twin import read_answer
 
 UUID = "6f1c9d3e-1111-2222-3333-444444444444"
@@ -49,11 +49,22 @@ def test_an_allow_tells_the_upstream_who_calls():
     assert {"x-authz-decision-id": "01J9-decision", "x-fapi-interaction-id": UUID} == dict(found.client_headers)
 
 
-def test_t27_every_header_overwrites_in_both_dialects_of_envoy():
+def test_rs_02_t27_every_header_overwrites_in_both_dialects_of_envoy():
     decision = Allow(evidence=EVIDENCE, obligations=Obligations((("x-limit", "5"),), (("x-note", "n"),)))
 
     assert answer(decision).overwrites
     assert answer(Deny(Reason.TOKEN_EXPIRED)).overwrites
+
+
+def test_rs_02_no_header_is_ever_added_to_another_of_its_name():
+    """The upstream may send the same: Envoy then has one line, not two."""
+    twice = Obligations((("x-limit", "5"),), (("X-Fapi-Interaction-Id", "other"), ("x-note", "n")))
+    for decision in (Allow(evidence=EVIDENCE), Allow(obligations=twice), Deny(Reason.TOKEN_EXPIRED)):
+        found = answer(settle(decision, OPTIONS))
+        for lines in (found.upstream_headers, found.client_headers):
+            names = [name.lower() for name, _ in lines]
+            assert sorted(set(names)) == sorted(names)
+        assert UUID == found.client_header("x-fapi-interaction-id")
 
 
 def test_t27_an_identity_header_without_a_value_is_removed():
