@@ -22,6 +22,7 @@ from extauthz.journal import JournalOptions
 from extauthz.model.problems import suggestion
 from extauthz.sources import JwksOptions, RevocationsOptions
 from extauthz.sources.bundles import BundleOptions
+from extauthz.sources.nonce_keys import DpopOptions
 from extauthz.telemetry import TelemetryOptions
 from extauthz.transport import ListenOptions, TransportOptions
 from extauthz.wire import InboundOptions, OutboundOptions
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     telemetry: TelemetryOptions = TelemetryOptions()
     admin: AdminOptions = AdminOptions()
     revocations: RevocationsOptions = RevocationsOptions()
+    dpop: DpopOptions = DpopOptions()
 
     def __post_init__(self) -> None:
         """Refuse what only shows across sections."""

@@ -22,15 +22,21 @@ from prometheus_client import CollectorRegistry
 
 from extauthz.admin import AdminServer, ControlServer, Status, Views
 from extauthz.app import views
+from extauthz.app.outside import Directory
+from extauthz.app.proofs import open_replay_store, probe
 from extauthz.app.readiness import Readiness
 from extauthz.app.revocations import ControlledRevocations, record
 from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
+from extauthz.model.decision import FirstUse
+from extauthz.questions import Questions
 from extauthz.settings import Settings
 from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Refresh, RuntimeRevocations
 from extauthz.sources.bundles import Activation, BundleSource
+from extauthz.sources.nonce_keys import NonceKeyError, load_nonce_keys
+from extauthz.sources.redis_replay import RedisReplayStore
 from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import StockTransport, TlsError
 from extauthz.wire import LAST_RESORT
@@ -74,7 +80,12 @@ class Server:
         self._started = time.monotonic()
         self._instance = socket.gethostname()
         self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
-        self._live = Live(self._revocations)
+        self._replay = open_replay_store(settings.dpop, clock)
+        try:
+            nonces = load_nonce_keys(settings.dpop)
+        except NonceKeyError as error:
+            raise StartError(str(error)) from error
+        self._live = Live(self._revocations, self._replay, nonces)
         self._readiness = Readiness(self._live)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
         self._registry = CollectorRegistry()
@@ -86,6 +97,7 @@ class Server:
         self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
         orders = ControlledRevocations(self._revocations, self._live, clock)
         self._metrics.set_revocations(orders.counts)
+        self._metrics.set_replay(self._replay.status)
         self._control = ControlServer(settings.admin.control_socket, orders)
         self._bundles = BundleSource(settings.bundle, self._live, _new_cache, self._on_activation)
         self._keys = JwksSource(settings.jwks, self._on_keys, ticks, self._on_refresh)
@@ -135,8 +147,11 @@ class Server:
         undo.callback(self._bundles.stop)
         self._bundles.refresh()  # the first load is done before anybody asks
         self._bundles.start()
+        undo.callback(self._replay.close)
+        probe(self._replay)
         options = HandlerOptions(settings.inbound, settings.answers)
-        self._handler = Handler(self._live, journal, observers, options, self._clock, self._metrics.shed)
+        ask = Questions(self._oracles(), self._transport.aside, self._clock, self._metrics.question)
+        self._handler = Handler(self._live, journal, observers, options, self._clock, self._metrics.shed, ask)
         self._metrics.set_inflight(lambda: self._transport.inflight)
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()
@@ -155,6 +170,10 @@ class Server:
         self._metrics.set_journal(journal.status)
         self._journal = journal
         return journal
+
+    def _oracles(self) -> Directory:
+        """Whom decisions may ask."""
+        return Directory({FirstUse: self._replay} if isinstance(self._replay, RedisReplayStore) else {})
 
     def _open_revocations(self) -> None:
         found = self._revocations.open()

@@ -9,11 +9,12 @@ from threading import Lock
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.identity import NO_KEYS, Issuer, KeySet
-from extauthz.model.ports import NothingRevoked, Revoked
+from extauthz.identity import NO_KEYS, NO_NONCE_KEYS, Issuer, KeySet, NonceKeys
+from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked
 from extauthz.snapshot import Snapshot
 
 NOTHING_REVOKED = NothingRevoked()
+NO_STORE = RefuseEveryProof()
 
 
 class LiveStatus(Struct, frozen=True):
@@ -29,9 +30,14 @@ class LiveStatus(Struct, frozen=True):
 class Live:
     """Holds the snapshot in force; None until a bundle was activated."""
 
-    def __init__(self, revoked: Revoked = NOTHING_REVOKED) -> None:
-        """`revoked`: what is revoked at run time, under whatever bundle."""
-        self._revoked = revoked
+    def __init__(
+        self,
+        revoked: Revoked = NOTHING_REVOKED,
+        replay: ReplayStore = NO_STORE,
+        nonces: NonceKeys = NO_NONCE_KEYS,
+    ) -> None:
+        """What is the process's and not a bundle's: revocations at run time, used proofs, keys of nonces."""
+        self._revoked, self._replay, self._nonces = revoked, replay, nonces
         self.current: Snapshot | None = None
         self.issuers: tuple[Issuer, ...] = ()
         self._writers = Lock()
@@ -47,7 +53,13 @@ class Live:
                 if issuer.name in known and not issuer.jwks_file and before.get(issuer.name) == issuer
             }
             self.issuers = issuers
-            self.current = replace(snapshot, keys={**kept, **snapshot.keys}, revoked=self._revoked)
+            self.current = replace(
+                snapshot,
+                keys={**kept, **snapshot.keys},
+                revoked=self._revoked,
+                replay=self._replay,
+                nonces=self._nonces,
+            )
 
     def set_keys(self, issuer_name: str, keys: KeySet) -> None:
         """Publish an issuer's keys, or NO_KEYS to withdraw them.

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from extauthz.identity import NonceKeys
+from extauthz.sources.replay_store import ReplayOptions
 
 # 32 random bytes have 43 characters in base64.
 MIN_CHARACTERS = 32
@@ -17,6 +18,7 @@ class DpopOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     # A line a key, e.g. of `openssl rand -base64 32`: the first makes nonces, the others are still accepted.
     nonce_key_file: str = ""  # "": a random key, which no other replica knows and which ends with the process
+    replay: ReplayOptions = ReplayOptions()
 
 
 class NonceKeyError(Exception):

@@ -86,6 +86,9 @@ class MemoryReplayStore:
         """What is kept, and what was refused since the start."""
         return ReplayStatus("memory", len(self), self._replayed, self._refused, 0, available=True)
 
+    def close(self) -> None:
+        """Nothing is open; what was remembered ends with the process."""
+
     def _drop_ended(self) -> None:
         current = int(self._clock()) // _STRETCH
         for stretch in [stretch for stretch in tuple(self._stretches) if stretch < current]:

@@ -9,7 +9,7 @@ from prometheus_client.samples import Exemplar
 
 from extauthz.telemetry.counters import Shard
 from extauthz.telemetry.options import BusinessCounter
-from extauthz.telemetry.readings import BundleLabels, JournalReadings
+from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
 
 # Upper bounds in seconds: 0.1 to 100 ms; a filter's usual timeout is 25 ms.
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1)
@@ -68,6 +68,20 @@ FAMILIES = (
     ),
     Family("extauthz_revocations", "gauge", ("source",), "Revocations in force, of the bundle or made at run time."),
     Family(
+        "extauthz_questions_total",
+        "counter",
+        ("kind", "result"),
+        "Questions of decisions to the outside: introspections, and first uses of proofs.",
+        "questions",
+    ),
+    Family("extauthz_replay_entries", "gauge", (), "Used DPoP proofs in the memory of this process."),
+    Family(
+        "extauthz_replay_refusals_total",
+        "counter",
+        ("cause",),
+        "Proofs not let in: `replayed`, `full` (no room in memory) or `failed` (the shared store did not answer).",
+    ),
+    Family(
         "extauthz_journal_records_total",
         "counter",
         ("sink",),
@@ -100,6 +114,7 @@ class Readings(Struct):
     keys: Mapping[str, tuple[int, float | None]]
     journal: JournalReadings | None
     revocations: Mapping[str, int]
+    replay: ReplayReadings | None
     inflight: int
     dropped_spans: int | None
     business: tuple[BusinessCounter, ...]
@@ -114,6 +129,7 @@ def families(readings: Readings) -> Iterator[Metric]:
     yield from _bundle(readings)
     yield from _keys(readings)
     yield _gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
+    yield from _replay(readings.replay)
     yield from _journal(readings)
     yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
     if readings.dropped_spans is not None:
@@ -129,6 +145,14 @@ def _counted(name: str, text: str, labels: tuple[str, ...], key: str, total: Sha
         if found[0] == key:
             family.add_metric(found[1:], count)
     return family
+
+
+def _replay(readings: ReplayReadings | None) -> Iterator[Metric]:
+    if readings is None:
+        return
+    yield _gauge("extauthz_replay_entries", {(): readings.entries})
+    counts = {"replayed": readings.replayed, "full": readings.refused_full, "failed": readings.failures}
+    yield _counter("extauthz_replay_refusals_total", {(cause,): count for cause, count in counts.items()})
 
 
 def _durations(total: Shard) -> Metric:

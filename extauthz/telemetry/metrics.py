@@ -19,12 +19,14 @@ from extauthz.telemetry.business import Business
 from extauthz.telemetry.counters import Shards
 from extauthz.telemetry.families import BOUNDS, Readings, families
 from extauthz.telemetry.options import MetricsOptions
-from extauthz.telemetry.readings import BundleLabels, JournalReadings
+from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
 
 OTHER = "other"
 SHED_CAUSES = frozenset({"queue", "deadline", "draining", "connection", "memory", OTHER})
 ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "rolled_back", OTHER})
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
+QUESTIONS = frozenset({"introspection", "first_use", OTHER})
+QUESTION_RESULTS = frozenset({"memory", "answered", "unanswered", "crowded", OTHER})
 CHANGES = frozenset({"allow_to_deny", "deny_to_allow", OTHER})
 
 # A verification ended in one of these; any other reason with a known subject counts as `valid`.
@@ -51,6 +53,7 @@ class Metrics(Collector):
         self._keys: dict[str, tuple[int, float | None]] = {}
         self._journal: Callable[[], JournalReadings] | None = None
         self._revocations: Callable[[], Mapping[str, int]] = dict
+        self._replay: Callable[[], ReplayReadings] | None = None
         self._inflight: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
 
@@ -135,6 +138,15 @@ class Metrics(Collector):
         """Count a Check refused without a decision."""
         self._count("shed", cause if cause in SHED_CAUSES else OTHER)
 
+    def question(self, kind: str, result: str) -> None:
+        """Count what became of a question to the outside."""
+        known = kind if kind in QUESTIONS else OTHER
+        self._count("questions", known, result if result in QUESTION_RESULTS else OTHER)
+
+    def set_replay(self, source: Callable[[], ReplayReadings]) -> None:
+        """Where a scrape reads how the store of used proofs fares."""
+        self._replay = source
+
     def set_inflight(self, source: Callable[[], int]) -> None:
         """Where a scrape reads the number of Checks in flight."""
         self._inflight = source
@@ -168,6 +180,7 @@ class Metrics(Collector):
                 bundle=self._bundle,
                 keys=self._keys,
                 revocations=self._revocations(),
+                replay=self._replay() if self._replay else None,
                 journal=self._journal() if self._journal else None,
                 inflight=self._inflight(),
                 dropped_spans=self._dropped_spans() if self._dropped_spans else None,

@@ -44,3 +44,16 @@ class JournalReadings(Protocol):
     def failures(self) -> int: ...  # noqa: D102
     @property
     def sinks(self) -> Sequence[SinkReadings]: ...  # noqa: D102
+
+
+class ReplayReadings(Protocol):
+    """How the store of used proofs fares."""
+
+    @property
+    def entries(self) -> int: ...  # noqa: D102
+    @property
+    def replayed(self) -> int: ...  # noqa: D102
+    @property
+    def refused_full(self) -> int: ...  # noqa: D102
+    @property
+    def failures(self) -> int: ...  # noqa: D102
