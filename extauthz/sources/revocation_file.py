@@ -25,8 +25,8 @@ class RevocationFileError(OSError):
     """The file cannot be used, and why."""
 
 
-class RuntimeEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """One revocation made at run time. Times are seconds since the epoch; `NEVER` where there is none."""
+class RuntimeEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """One revocation made at run time. Times are seconds since the epoch; `NEVER` or absent where there is none."""
 
     id: str
     selector: Selector
