@@ -31,14 +31,6 @@ class ShadowMatch(Struct, frozen=True, gc=False):
     effect: str  # "allow" or "deny"
 
 
-class RuleMatch(Struct, frozen=True, gc=False):
-    """An enforced rule that matched (counted in extauthz_policy_matches_total)."""
-
-    policy: str
-    rule: str
-    effect: str
-
-
 class Evidence(Struct, frozen=True, gc=False):
     """Why a decision is what it is. Every text is bounded by configuration, except inside `subject`."""
 
