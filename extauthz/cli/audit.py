@@ -11,12 +11,13 @@ import click
 from msgspec import json
 
 from extauthz.cli import ExitCode
-from extauthz.journal import JournalError, verify
+from extauthz.journal import JournalError, VerifyReport, verify
+from extauthz.journal.bounds import MAX_UNSIGNED, MAX_UNSIGNED_SECONDS, Bounds
 from extauthz.journal.chain import Line, parse_line
 from extauthz.journal.keys import load_public_key
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms, advance, parse_key
 from extauthz.journal.record import read_decision
-from extauthz.journal.report import limits, text
+from extauthz.journal.report import limits, text, verdict
 from extauthz.journal.segments import segment_numbers, segment_path
 
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -34,33 +35,68 @@ def command() -> None:
     name="verify",
     epilog="""\b
 Examples:
-  extauthz audit verify /var/lib/extauthz/journal
+  extauthz audit verify /var/lib/extauthz/journal --public-key /safe/signing.pub
   extauthz audit verify journal --public-key old.pub --public-key new.pub
   extauthz audit verify journal --checkpoints /backup/stdout.ndjson --format json
+  extauthz audit verify /var/lib/extauthz/journal --signed-since 5m    of a server that runs
 
-Exit codes: 0 intact, 1 broken, 3 the directory or a key cannot be read.
+Exit codes: 0 a key's checkpoints fit, 1 broken or nobody's key is known, 3 the directory or a key cannot be read.
 """,
 )
 @_DIRECTORY
-@click.option("--public-key", "keys", multiple=True, type=_FILE, help="Trust this key (PEM), not signing.pub.")
+@click.option("--public-key", "keys", multiple=True, type=_FILE, help="Who may have signed (PEM); else signing.pub.")
 @click.option("--checkpoints", multiple=True, type=_FILE, help="Checkpoints kept elsewhere, e.g. what a sink got.")
+@click.option(
+    "--max-unsigned",
+    type=click.IntRange(0),
+    default=MAX_UNSIGNED,
+    show_default=True,
+    help="So many records may lie behind the last valid checkpoint,",
+)
+@click.option(
+    "--max-unsigned-seconds",
+    type=click.FloatRange(0),
+    default=MAX_UNSIGNED_SECONDS,
+    show_default=True,
+    help="and so much time, as the records tell it.",
+)
+@click.option(
+    "--signed-since", help="The last valid checkpoint is from then or later: RFC 3339, or 90s, 15m, 2h, 7d ago."
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def verify_command(directory: Path, keys: tuple[Path, ...], checkpoints: tuple[Path, ...], form: str) -> None:
+def verify_command(
+    directory: Path,
+    keys: tuple[Path, ...],
+    checkpoints: tuple[Path, ...],
+    max_unsigned: int,
+    max_unsigned_seconds: float,
+    signed_since: str | None,
+    form: str,
+) -> None:
     """Check every record, link, checkpoint and file of the journal in DIRECTORY.
 
-    Finds edited, missing, reordered, replaced and cut records, missing segments, bad signatures and foreign keys, and
-    names the segment, line and sequence number of each.
+    Finds edited, missing, reordered, replaced and cut records, missing segments, bad signatures, foreign keys and
+    records that nobody signed for, and names the segment, line and sequence number of each.
+
+    Anybody who can write the directory can write a consistent journal: only a public key that was kept elsewhere shows
+    who wrote this one, and only checkpoints that were kept elsewhere show that its end was not cut off.
     """
+    since = _earliest(signed_since, "--signed-since") if signed_since else ""
+    bounds = Bounds(records=max_unsigned, seconds=max_unsigned_seconds, signed_since=since)
     try:
-        report = verify(directory, [load_public_key(key) for key in keys], checkpoints)
+        report = verify(directory, [load_public_key(key) for key in keys], checkpoints, bounds)
     except (JournalError, OSError) as error:
         click.echo(f"extauthz: {error}", err=True)
         sys.exit(ExitCode.CONFIG)
     if form == "json":
-        click.echo(json.encode({"ok": report.ok, "limits": limits(report), "report": report}))
+        click.echo(json.encode(_machine(report)))
     else:
         click.echo(text(report))
-    sys.exit(ExitCode.OK if report.ok else ExitCode.FAILED)
+    sys.exit(ExitCode.OK if report.holds else ExitCode.FAILED)
+
+
+def _machine(report: VerifyReport) -> dict[str, object]:
+    return {"ok": report.holds, "verdict": verdict(report), "limits": limits(report), "report": report}
 
 
 @command.command(
@@ -82,7 +118,7 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
 def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
     """Print the records of the journal in DIRECTORY that match, one line of JSON each."""
-    earliest = _earliest(since) if since else ""
+    earliest = _earliest(since, "--since") if since else ""
     conditions = {name: value for name, value in wanted.items() if value is not None}
     try:
         for line, record in _records(directory):
@@ -112,7 +148,7 @@ def _matches(record: Line, conditions: dict[str, str], *, everything: bool) -> b
     return all(getattr(decision, name) == value for name, value in conditions.items())
 
 
-def _earliest(since: str) -> str:
+def _earliest(since: str, option: str) -> str:
     """The time as the journal writes it, so that texts compare."""
     ago = _AGO.fullmatch(since)
     try:
@@ -121,7 +157,7 @@ def _earliest(since: str) -> str:
         )
     except ValueError:
         msg = f"`{since}` must be RFC 3339 such as 2026-11-23T10:00:00Z, or 90s, 15m, 2h, 7d"
-        raise click.BadParameter(msg, param_hint="--since") from None
+        raise click.BadParameter(msg, param_hint=option) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -90,6 +90,12 @@ class Journal:
             msg = f"journal directory `{options.directory}` cannot be written: {error.strerror}"
             raise JournalError(msg) from error
         self._note_missing(ending, bytes(checkpoint.event) if checkpoint else b"")
+        try:  # before the first decision, so that the key vouches for the journal whenever the process dies
+            self._writer.checkpoint()
+        except JournalError:
+            self._writer.close()
+            self._lock.release()
+            raise
         self._followers = [Follower(sink, self._directory, self._writer.tail, self.event) for sink in options.sinks]
         for follower in self._followers:
             follower.start()
@@ -207,7 +213,12 @@ class Journal:
         removed = [n for index, n in enumerate(numbers[:spare]) if n < waiting or index < forced]
         if not removed:
             return
-        # Said first: a missing segment that no record names is a finding of `extauthz audit verify`.
-        self.event("segments_removed", {"first": str(removed[0]), "last": str(removed[-1])})
+        # Said, signed and on the disk first: what is missing without a signed record is taken for a theft.
+        detail = {"first": str(removed[0]), "last": str(removed[-1])}
+        try:
+            self._writer.checkpoint([(self._writer.now(), lifecycle_event("segments_removed", detail))])
+            self._writer.synchronise()
+        except JournalError:
+            return  # counted by the writer; the next look tries again
         for number in removed:
             segment_path(self._directory, number).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ FindingKind = Literal[
     "checkpoint_mismatch",  # a checkpoint says something else than the records
     "bad_signature",
     "key_changed",  # signed by a key that was not given
-    "unsigned",  # many more records without a checkpoint than the boot promised
+    "unsigned",  # nobody's checkpoint speaks for so many, or such late, records as the verifier asks for
     "wrong_opening",  # a segment whose first record is not its own
 ]
 
@@ -36,6 +36,13 @@ class Finding(Struct, frozen=True):
         return f"{where}: {f'seq {self.seq}: ' if self.seq >= 0 else ''}{self.kind}: {self.message}"
 
 
+Authorship = Literal[
+    "given_key",  # the checkpoints were checked with keys that the verifier brought
+    "own_key",  # with the `signing.pub` of the directory, which who rewrote the journal may have replaced
+    "unknown",  # with none: anybody can have written all of it
+]
+
+
 class VerifyReport(Struct):
     """The result of reading a whole journal."""
 
@@ -49,15 +56,22 @@ class VerifyReport(Struct):
     head: str = ""  # hash of the last record: kept elsewhere, it proves this state later
     signed: int = 0  # records covered by a valid checkpoint
     unsigned: int = 0  # records behind the last valid checkpoint
-    removed_through: int = 0  # last segment that retention removed, by its own record
+    signed_until: str = ""  # the latest time that a valid checkpoint names
+    removed_through: int = 0  # last segment that retention removed, by a signed record
+    authorship: Authorship = "unknown"
     keys: list[str] = []  # ids of the keys that signed
     findings: list[Finding] = []
     notes: list[str] = []
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether nothing is broken; who wrote it is another question, see `holds`."""
         return not self.findings
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is broken and a key vouches for it."""
+        return self.ok and self.authorship != "unknown"
 
 
 class Findings:
@@ -75,10 +89,7 @@ class Findings:
 def text(report: VerifyReport) -> str:
     """For people: the verdict, what is broken, and what this can and cannot show."""
     lines = [str(finding) for finding in report.findings]
-    if report.findings:
-        lines.append(f"BROKEN: {len(report.findings)} findings, the first at {report.findings[0].segment}")
-    else:
-        lines.append("intact: every record carries its own hash and continues the one before")
+    lines.append(verdict(report))
     lines.append(
         f"{report.records} records of {report.boots} boots in {report.segments} segments, "
         f"{report.first_time or '-'} to {report.last_time or '-'}"
@@ -89,10 +100,28 @@ def text(report: VerifyReport) -> str:
     return "\n".join(lines)
 
 
+def verdict(report: VerifyReport) -> str:
+    """What was verified, in one line."""
+    if report.findings:
+        return f"BROKEN: {len(report.findings)} findings, the first at {report.findings[0].segment}"
+    if report.authorship == "unknown":
+        return (
+            "NOT PROVEN: every record carries its own hash and continues the one before, but only consistency was "
+            "verified, not authorship: no public key was given or found, so anybody may have written all of it"
+        )
+    behind = f", which speak for all but the last {report.unsigned}" if report.unsigned else ""
+    if report.authorship == "own_key":
+        return (
+            "consistent: every record continues the one before and fits the checkpoints of the key that lies in the "
+            f"journal's own directory{behind}; who rewrote both goes unseen: give `--public-key` from elsewhere"
+        )
+    return f"intact: every record continues the one before and fits the checkpoints of the given keys{behind}"
+
+
 def limits(report: VerifyReport) -> str:
     """What a cut end would and would not show."""
     tail = (
-        f"the last {report.unsigned} records lie behind the last checkpoint"
+        f"the last {report.unsigned} records lie behind the last checkpoint, anybody who can write may have made them"
         if report.unsigned
         else "no record lies behind the last checkpoint"
     )

@@ -104,7 +104,7 @@ class SegmentFile:
         self.number = number
         self.path = segment_path(directory, number)
         self.size = 0  # bytes of whole records; what lies behind was never confirmed
-        self._torn = False
+        self._torn = self._unsynchronised = False
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         if os.fstat(self.descriptor).st_size:
             os.close(self.descriptor)
@@ -133,9 +133,23 @@ class SegmentFile:
             return here.st_ino == there.st_ino and here.st_size == self.size
         return False
 
+    def is_whole(self) -> bool:
+        """Whether all that was appended is still in the file of that name. Raises OSError, e.g. when it is gone."""
+        here, there = os.fstat(self.descriptor), self.path.stat()
+        return here.st_ino == there.st_ino and here.st_size >= self.size
+
     def synchronise(self) -> None:
-        """Bring the data to the disk. Raises OSError."""
-        os.fdatasync(self.descriptor)
+        """Bring the data to the disk. Raises OSError, and always again after the first time.
+
+        Linux forgets what it could not write: the next fdatasync of the file would succeed and prove nothing.
+        """
+        if self._unsynchronised:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError:
+            self._unsynchronised = True
+            raise
 
     def close(self) -> None:
         """Give the descriptor back."""

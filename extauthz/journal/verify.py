@@ -2,6 +2,7 @@
 
 Rule 1: every record is looked at; a break does not end the walk, so that all breaks are named.
 Rule 2: one cause, one finding: after a break the walk continues from what the broken record itself says.
+Rule 3: links and hashes show consistency, which anybody can produce; who wrote the records the checkpoints show.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from extauthz.journal.bounds import DEFAULT_BOUNDS, Bounds
 from extauthz.journal.chain import GENESIS, Line, intact, parse_line, true_hash
 from extauthz.journal.checkpoint import key_id, raw_bytes
 from extauthz.journal.copies import CHECKPOINTS_FILE
@@ -25,44 +27,54 @@ def verify(
     directory: Path,
     public_keys: Sequence[Ed25519PublicKey] = (),
     checkpoints: Sequence[Path] = (),
+    bounds: Bounds = DEFAULT_BOUNDS,
 ) -> VerifyReport:
-    """Verify a journal. Without keys the one in `signing.pub` is trusted. Raises OSError, JournalError.
+    """Verify a journal. Raises OSError, JournalError.
 
+    `public_keys`: who may have signed. Without any the journal's own `signing.pub` is used, which who rewrote the
+    journal may have replaced; without that too nothing shows who wrote the records (`VerifyReport.authorship`).
     `checkpoints`: copies of checkpoint records that were kept elsewhere, e.g. by a sink.
     """
-    if not public_keys and (directory / PUBLIC_KEY_FILE).exists():
-        public_keys = [load_public_key(directory / PUBLIC_KEY_FILE)]
-    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys})
+    report = VerifyReport(str(directory))
+    if public_keys:
+        report.authorship = "given_key"
+    elif (directory / PUBLIC_KEY_FILE).exists():
+        public_keys, report.authorship = [load_public_key(directory / PUBLIC_KEY_FILE)], "own_key"
+    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys}, bounds, report)
+    # Read before the walk: a server that runs meanwhile signs records that the walk no longer sees.
+    files = (directory / CHECKPOINTS_FILE, *checkpoints)
+    copies = [(file.name, file.read_bytes()) for file in files if file.exists()]
     walk.read_segments()
-    for copy in (directory / CHECKPOINTS_FILE, *checkpoints):
-        if copy.exists():
-            walk.compare_with_copies(copy)
-    return walk.conclude()
+    for name, copy in copies:
+        walk.compare_with_copies(name, copy)
+    return report
 
 
 class _Walk:
     """Where the walk is, and what it expects next."""
 
-    def __init__(self, directory: Path, keys: dict[str, Ed25519PublicKey]) -> None:
-        self.report = VerifyReport(str(directory))
+    def __init__(
+        self, directory: Path, keys: dict[str, Ed25519PublicKey], bounds: Bounds, report: VerifyReport
+    ) -> None:
+        self.report = report
         self._directory = directory
-        self._at = Findings(self.report)
-        self._checkpoints = Checkpoints(keys, self._at)
+        self._numbers = segment_numbers(directory)
+        self._first_number = self._numbers[0] if self._numbers else 0
+        self._at = Findings(report)
+        self._at.segment = directory.name
+        self._checkpoints = Checkpoints(keys, bounds, self._at, self._numbers)
         self._opening: SegmentEvent | None = None
         self._expected: int | None = None  # seq; None when any may come
         self._head = GENESIS.decode()
         self._started = False
-        self._position = 0
         self._ends: dict[str, int] = {}  # boot: seq of its last record
-        self._first_number = 0
 
     # --- files
 
     def read_segments(self) -> None:
         """Walk over all segments in order."""
-        numbers = segment_numbers(self._directory)
+        numbers = self._numbers
         self.report.segments = len(numbers)
-        self._first_number = numbers[0] if numbers else 0
         previous = None
         for number in numbers:
             self._at.segment, self._at.line = segment_path(self._directory, number).name, 0
@@ -71,13 +83,16 @@ class _Walk:
             with view(segment_path(self._directory, number)) as content:
                 self._read_segment(number, content, self._seal_of(number, numbers))
             previous = number
+        self._checkpoints.conclude(self._expected - 1 if self._expected is not None else -1)
         if self._first_number > 1 and self.report.removed_through < self._first_number - 1:
             self._at.segment = segment_path(self._directory, 1).name
             self._miss(self.report.removed_through + 1, self._first_number - 1)
 
     def _miss(self, first: int, last: int) -> None:
         names = f"segments {first} to {last} are" if last > first else f"segment {first} is"
-        self._at.add("missing_segment", -1, f"{names} missing, and no record says that retention removed it", line=0)
+        signed = "signed " if self._checkpoints.keys else ""
+        message = f"{names} missing, and no {signed}record says that retention removed it"
+        self._at.add("missing_segment", -1, message, line=0)
 
     def _seal_of(self, number: int, numbers: list[int]) -> SealedTail | None:
         """What a later boot recorded about the end of this segment."""
@@ -139,7 +154,7 @@ class _Walk:
         self._check_place(record, opening)
         self._count(record, opening)
         if own:
-            self._look_inside(record)
+            self._look_inside(record, number)
 
     def _open(self, number: int, record: Line, opening: SegmentEvent | None) -> None:
         if opening is None or opening.number != number:
@@ -156,7 +171,6 @@ class _Walk:
             self._started = True
             if record.prev == GENESIS.decode() and record.seq == 0:
                 return
-            self._position = opening.position if opening else 0
             if self._first_number == 1:
                 self._at.add("gap", record.seq, "the journal does not begin with its first record")
             return
@@ -185,26 +199,19 @@ class _Walk:
             report.boots += 1
         if self._opening:
             self._ends[self._opening.boot] = max(record.seq, self._ends.get(self._opening.boot, -1))
-        self._checkpoints.count(record.seq, self._opening.checkpoint_records if self._opening else 0)
+        self._checkpoints.count(record)
 
-    def _look_inside(self, record: Line) -> None:
+    def _look_inside(self, record: Line, number: int) -> None:
         event = bytes(record.event)
         if event.startswith(b'{"checkpoint"'):
             self._checkpoints.check(record, event)
         elif event.startswith(b'{"lifecycle"'):
             found = read_lifecycle(record)
             if found and found.kind == "segments_removed" and found.detail.get("last", "").isdecimal():
-                self.report.removed_through = max(self.report.removed_through, int(found.detail["last"]))
+                self._checkpoints.claim_removed(int(found.detail["last"]), number)
 
     # --- the end
 
-    def compare_with_copies(self, file: Path) -> None:
+    def compare_with_copies(self, name: str, copies: bytes) -> None:
         """Every checkpoint that was kept elsewhere must be in the journal, unless retention removed it."""
-        self._checkpoints.compare_with_copies(file, self._ends, self._first_number)
-
-    def conclude(self) -> VerifyReport:
-        """The report, with what remains to be said."""
-        self.report.unsigned = self._checkpoints.since
-        if not self._checkpoints.keys:
-            self.report.notes.append("no public key was given or found: signatures were not checked")
-        return self.report
+        self._checkpoints.compare_with_copies(name, copies, self._ends)

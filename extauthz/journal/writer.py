@@ -12,6 +12,7 @@ from typing import Literal
 
 from extauthz.journal.chain import seal
 from extauthz.journal.checkpoint import Checkpoint, Signer
+from extauthz.journal.commit import GroupCommit
 from extauthz.journal.copies import append_copy
 from extauthz.journal.errors import JournalError
 from extauthz.journal.options import JournalIdentity, JournalOptions
@@ -50,9 +51,7 @@ class ChainWriter:
         self._since: tuple[bytes, bytes] | None = None  # earliest and latest time since the last checkpoint
         self._unsigned = 0  # records since the last checkpoint
         self._last_checkpoint = last_checkpoint  # its hash
-        self._disk_lock = threading.Lock()  # taken after `_lock` where both are
-        self._on_disk = ending.position  # positions known to be there
-        self._lost = (0, 0)  # positions (after, through) of which nobody knows
+        self._commit = GroupCommit(ending.position)
         self._file = self._open(ending.next_segment, "boot", ending.boot, ending.sealed)
 
     def now(self) -> bytes:
@@ -97,12 +96,12 @@ class ChainWriter:
         with self._lock:
             self._outage.unrecorded += count
 
-    def checkpoint(self) -> None:
-        """Sign what the journal holds. Raises JournalError."""
+    def checkpoint(self, entries: Sequence[Entry] = ()) -> None:
+        """Sign what the journal holds, with these last. Raises JournalError."""
         with self._lock:
             self._make_ready()
-            if self._outage:
-                self._append_all(())
+            if entries or self._outage:
+                self._append_all(entries)
             now = self.now()
             first, last = self._since or (now, now)
             signed = self._signer.sign(
@@ -143,7 +142,7 @@ class ChainWriter:
 
     def close(self) -> None:
         """Bring everything to the disk; every later record is refused."""
-        with self._lock, self._disk_lock:
+        with self._lock, self._commit.lock:
             if not self._closed:
                 self._closed = True
                 with suppress(OSError):
@@ -202,11 +201,11 @@ class ChainWriter:
         """Go on in the next file. The old one is complete on the disk before the new one has a record."""
         old = self._file
         try:
-            with self._disk_lock:
+            with self._commit.lock:
                 if not self._distrusted:
                     old.take_back()
-                    old.synchronise()
-                    self._on_disk = self.position
+                # Also one that is distrusted: records in it may be waited for.
+                self._distrusted = not self._commit.leave(old, self.position) or self._distrusted
                 self._file = self._open(old.number + 1, "distrust" if self._distrusted else "rotation")
                 self._distrusted = False
                 old.close()
@@ -249,6 +248,8 @@ class ChainWriter:
                 synchronise_directory(self._directory)
         except OSError:
             file.close()
+            with suppress(OSError):  # nothing in it was confirmed, and the next attempt makes it again
+                file.path.unlink()
             raise
         self.bytes += len(line)
         self._advance(self._seq + 1, digest, [entry])
@@ -261,20 +262,20 @@ class ChainWriter:
 
     # --- the disk
 
+    def synchronise(self) -> None:
+        """Bring all records to the disk. Raises JournalError."""
+        self._await_disk(self.position)
+
     def _await_disk(self, position: int) -> None:
-        """Group commit: who comes first synchronises for all who wait behind."""
-        with self._disk_lock:
-            after, through = self._lost
-            if after < position <= through:
-                msg = f"cannot synchronise journal `{self._directory}`"
+        commit = self._commit
+        with commit.lock:
+            if commit.is_lost(position):
+                msg = f"cannot synchronise journal `{self._directory}`: the record's segment had to be left"
                 raise JournalError(msg)
-            if position <= self._on_disk:
+            if commit.is_on_disk(position):
                 return
-            target = self.position
             try:
-                self._file.synchronise()
+                commit.synchronise(self._file, self.position)
             except OSError as error:
-                # Linux forgets what it could not write: the next synchronisation of this file proves nothing.
-                self._lost, self._distrusted = (self._on_disk, target), True
+                self._distrusted = True
                 raise self._error(error, doing="synchronise") from error
-            self._on_disk = target

@@ -153,7 +153,7 @@ def test_a_follower_reads_only_what_is_confirmed(journals: Journals, tmp_path: P
     while follower.step():
         pass
     assert b"torn" not in target.read_bytes()
-    assert 2 == len(target.read_bytes().splitlines())
+    assert 3 == len(target.read_bytes().splitlines())
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_journal_opens_with_a_record_of_its_own_and_ends_signed(journals: Jour
     journal.record(a_record())
     journal.close()
     events = [json.loads(line)["event"] for line in journals.lines()]
-    assert ["segment", "decision", "lifecycle", "checkpoint"] == [next(iter(event)) for event in events]
+    assert ["segment", "checkpoint", "decision", "lifecycle", "checkpoint"] == [next(iter(event)) for event in events]
     opening = events[0]["segment"]
     assert ("pod-0", "boot-1", "boot", "0.1.0") == (
         opening["instance"],
@@ -38,7 +38,7 @@ def test_a_journal_opens_with_a_record_of_its_own_and_ends_signed(journals: Jour
         opening["version"],
     )
     report = verify(journals.directory)
-    assert (True, 4, 0) == (report.ok, report.signed, report.unsigned)
+    assert (True, 5, 0) == (report.ok, report.signed, report.unsigned)
 
 
 def test_a_restart_continues_the_chain_and_names_the_boot_before(journals: Journals) -> None:
@@ -47,12 +47,12 @@ def test_a_restart_continues_the_chain_and_names_the_boot_before(journals: Journ
         journal.record(a_record(number))
         journal.close()
     report = verify(journals.directory)
-    assert (True, 3, 12) == (report.ok, report.boots, report.records)
+    assert (True, 3, 15) == (report.ok, report.boots, report.records)
     first = [json.loads(segment.read_bytes().splitlines()[0]) for segment in journals.segments()]
     assert [None, "boot-1", "boot-2"] == [line["event"]["segment"].get("previous_boot") for line in first]
     last = [json.loads(segment.read_bytes().splitlines()[-1])["hash"] for segment in journals.segments()]
     assert ["0" * 64, *last[:2]] == [line["prev"] for line in first]
-    assert [0, 4, 8] == [line["event"]["segment"].get("position", 0) for line in first]
+    assert [0, 5, 10] == [line["event"]["segment"].get("position", 0) for line in first]
 
 
 def test_two_processes_cannot_have_one_directory(journals: Journals) -> None:
@@ -155,6 +155,100 @@ def test_a_failed_synchronisation_refuses_the_record_and_leaves_the_file(journal
     assert ["gap"] == [finding.kind for finding in verify(journals.directory).findings]
 
 
+def a_record_that_waits_for_the_disk(journal: Journal) -> int:
+    """Its position; the thread that wrote it has not come to wait yet."""
+    writer = journal._writer
+    with writer._lock:
+        writer._append_all([(writer.now(), b'{"lifecycle":{"kind":"stopped"}}')])
+        return writer.position
+
+
+def test_who_waits_for_the_disk_is_confirmed_only_when_the_left_segment_was_synchronised(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that another program touched is left, and what lies in it is brought to the disk before."""
+    journal = journals.open(durability="disk")
+    synchronised: list[tuple[int, int]] = []
+    real = SegmentFile.synchronise
+
+    def watched(file: SegmentFile) -> None:
+        real(file)
+        synchronised.append((file.number, file.size))
+
+    monkeypatch.setattr(SegmentFile, "synchronise", watched)
+    position = a_record_that_waits_for_the_disk(journal)
+    size = journals.segments()[0].stat().st_size
+    with journals.segments()[0].open("ab") as file:
+        file.write(b"junk")
+    assert journal._writer.open_new_segment_if_disturbed()
+    journal.record(a_record(2))
+    journal._writer._await_disk(position)
+    assert (1, size) == synchronised[0]
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut", "unwritable"])
+def test_a_record_whose_segment_was_lost_is_never_confirmed(journals: Journals, harm: str) -> None:
+    journal = journals.open(durability="disk")
+    position = a_record_that_waits_for_the_disk(journal)
+    segment = journals.segments()[0]
+    if harm == "removed":
+        segment.unlink()
+    elif harm == "cut":
+        os.truncate(segment, 100)
+    else:
+        reader, end = os.pipe()  # takes writes and cannot be synchronised
+        os.dup2(end, journal._writer._file.descriptor)
+        os.close(reader)
+        os.close(end)
+    assert journal._writer.open_new_segment_if_disturbed()
+    journal.record(a_record(2))
+    with pytest.raises(JournalError, match="cannot synchronise journal"):
+        journal._writer._await_disk(position)
+    assert b"decision-2" in journals.segments()[-1].read_bytes()
+
+
+def test_a_segment_that_could_not_be_synchronised_is_not_believed_the_next_time(journals: Journals) -> None:
+    journal = journals.open(durability="disk")
+    position = a_record_that_waits_for_the_disk(journal)
+    file = journal._writer._file
+    kept = os.dup(file.descriptor)
+    reader, end = os.pipe()
+    os.dup2(end, file.descriptor)
+    with pytest.raises(JournalError):
+        journal._writer._await_disk(position)
+    os.dup2(kept, file.descriptor)  # the disk is well again and has forgotten what it lost
+    with pytest.raises(JournalError):
+        journal._writer._await_disk(position)
+    journal.record(a_record(2))
+    with pytest.raises(JournalError):
+        journal._writer._await_disk(position)
+    for descriptor in (kept, reader, end):
+        os.close(descriptor)
+    opening = json.loads(journals.segments()[1].read_bytes().splitlines()[0])["event"]["segment"]
+    assert "distrust" == opening["began"]
+
+
+def test_a_new_segment_whose_opening_cannot_be_synchronised_is_made_again(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journals.open(durability="disk", segment_bytes=100)  # a new segment for every record
+    real, failed, following = SegmentFile.synchronise, [], len(journals.segments()) + 1
+
+    def fails_once(file: SegmentFile) -> None:
+        if file.number == following and not failed:
+            failed.append(file.size)
+            raise OSError(5, os.strerror(5))
+        real(file)
+
+    monkeypatch.setattr(SegmentFile, "synchronise", fails_once)
+    with pytest.raises(JournalError, match="cannot begin a new segment in journal"):
+        journal.record(a_record(1))
+    journal.record(a_record(2))
+    journal.close()
+    assert ["decision-2"] == decisions(journals)
+    assert verify(journals.directory).ok
+
+
 _FULL_DISK = """
     import resource, sys
     from extauthz.journal import Journal, JournalError, JournalIdentity, JournalOptions
@@ -199,7 +293,7 @@ def test_a_full_disk_refuses_each_record_until_there_is_room_and_says_so_after(j
 
 
 _KILLED = """
-    import sys, threading
+    import sys, threading, time
     from extauthz.journal import Journal, JournalIdentity, JournalOptions
     from tests.fakes import a_record
 
@@ -209,7 +303,7 @@ _KILLED = """
     def write(thread):
         for number in range(1_000_000):
             name = f"{sys.argv[2]}-{thread}-{number}"
-            journal.record(a_record(decision_id=name))
+            journal.record(a_record(decision_id=name, time=time.time()))
             sys.stdout.write(name + chr(10))
             sys.stdout.flush()
 
@@ -282,14 +376,15 @@ def test_checkpoints_come_by_count_and_when_idle(journals: Journals) -> None:
         journal.record(a_record(number))
     deadline = threading.Event()
     for _ in range(100):
-        if verify(journals.directory).checkpoints >= 2:
+        if verify(journals.directory).checkpoints >= 3:
             break
         deadline.wait(0.1)
     journal.close()
     signed = [json.loads(line)["event"].get("checkpoint") for line in journals.lines()]
     found = [checkpoint for checkpoint in signed if checkpoint]
-    assert 11 == found[0]["records"]
-    assert found[1]["records"] == found[0]["records"] + 1  # idle: nothing but the checkpoint itself
+    assert 1 == found[0]["records"]  # at the start, before the first decision
+    assert 12 == found[1]["records"]
+    assert found[2]["records"] == found[1]["records"] + 1  # idle: nothing but the checkpoint itself
     assert verify(journals.directory).ok
 
 
@@ -313,7 +408,7 @@ def test_a_journal_shorter_than_its_last_checkpoint_is_noted_at_start(journals: 
     journals.open().close()
     told = [json.loads(line)["event"].get("lifecycle") or {} for line in journals.lines()]
     missing = [event["detail"] for event in told if event.get("kind") == "records_missing"]
-    assert [{"stated": "4", "found": "2", "boot": "boot-1"}] == missing
+    assert [{"stated": "5", "found": "2", "boot": "boot-1"}] == missing
 
 
 def test_retention_removes_old_segments_and_says_so(journals: Journals) -> None:
