@@ -1,6 +1,7 @@
 """The cases of PolicyTests: checked with the bundle, and turned into what a decision is asked."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -10,9 +11,10 @@ from extauthz.bundle.case_requests import CaseHeaders, build_request, digest_of
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.kinds import CaseSpec, PolicyTestSpec
-from extauthz.bundle.minting import mint
+from extauthz.bundle.minting import mint, mint_answer
 from extauthz.bundle.proofs import bound_thumbprint, with_proof
 from extauthz.identity import Issuer
+from extauthz.model.decision import IntrospectToken, Question
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -22,6 +24,7 @@ from extauthz.snapshot import Snapshot
 
 # 2026-01-01T00:00:00Z: tests must not change their mind with the day on which they run.
 DEFAULT_NOW: Final = 1_767_225_600
+OPAQUE: Final = "policy-test-opaque-token"
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _REASONS: Final = {reason.code: reason for reason in Reason}
 
@@ -44,11 +47,33 @@ class Case(Struct, frozen=True):
             if self.spec.dpop is not None:
                 claims.setdefault("cnf", {"jkt": bound_thumbprint()})
             token = mint(self.issuer, claims, self.now)
-            headers = headers.with_line("authorization", f"{'DPoP' if self.spec.dpop else 'Bearer'} {token}")
+            headers = headers.with_line("authorization", f"{self._scheme} {token}")
+        elif self.spec.introspection is not None and headers.get("authorization") is None:
+            headers = headers.with_line("authorization", f"{self._scheme} {OPAQUE}")
         asked = build_request(self.spec.request, headers)
         if self.spec.dpop is not None and isinstance(asked, Request):
             return with_proof(asked, headers, self.spec.dpop, world, self.now)
         return asked
+
+    @property
+    def is_minted(self) -> bool:
+        """Whether something in it is signed with keys that exist for tests alone."""
+        return self.issuer is not None or self.spec.introspection is not None
+
+    @property
+    def _scheme(self) -> str:
+        return "DPoP" if self.spec.dpop else "Bearer"
+
+    def answer(self, question: Question, issuers: Mapping[str, Issuer]) -> bytes | None:
+        """What the outside says: the issuer what the case has it say, anybody else nothing."""
+        members = self.spec.introspection
+        if members is None or not isinstance(question, IntrospectToken):
+            return None
+        if self.spec.token is not None:
+            members = {**self.spec.token.claims, **members}
+        if self.spec.dpop is not None:
+            members = {"cnf": {"jkt": bound_thumbprint()}, **members}
+        return mint_answer(issuers[question.issuer], members, self.now)
 
 
 def read_cases(document: Document, issuers: dict[str, Issuer]) -> list[Case]:
@@ -78,6 +103,7 @@ def check_cases(documents: Documents) -> list[Finding]:
     for document in documents.by_kind["AccessPolicy"]:
         policy: AccessPolicySpec = document.spec
         rules[document.name] = {rule_name(rule, position) for position, rule in enumerate(policy.rules)}
+    introspected = documents.unread or any(found.spec.introspection for found in documents.by_kind["Issuer"])
     findings = []
     for document in documents.by_kind["PolicyTest"]:
         problems: list[Problem] = []
@@ -90,6 +116,8 @@ def check_cases(documents: Documents) -> list[Finding]:
             names.add(case.name)
             _check_request(case, problems, at)
             _check_expect(case, rules, problems, (*at, "expect"))
+            if case.introspection is not None and not introspected:
+                problems.append(Problem((*at, "introspection"), "no Issuer has `introspection`: nobody would be asked"))
             known = documents.names["Issuer"]
             if case.token is not None and not documents.knows("Issuer", case.token.issuer):
                 message = f"unknown issuer `{case.token.issuer}`{suggestion(case.token.issuer, list(known))}"
@@ -104,7 +132,9 @@ def _check_request(case: CaseSpec, problems: list[Problem], at: Location) -> Non
         problems.append(Problem((*at, "request", "host"), "missing: name the host, or write `tcp: true`"))
     if request.tcp and (request.headers or case.token):
         problems.append(Problem((*at, "request", "tcp"), "a connection without HTTP has no headers and no token"))
-    if case.dpop is not None and case.token is None:
+    if request.tcp and case.introspection is not None:
+        problems.append(Problem((*at, "introspection"), "a connection without HTTP has no token to ask about"))
+    if case.dpop is not None and case.token is None and case.introspection is None:
         problems.append(Problem((*at, "dpop"), "a proof is made for a `token`: write one"))
     _check_certificates(case, problems, (*at, "request"))
     for name in request.headers:

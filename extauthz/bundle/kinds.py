@@ -119,6 +119,9 @@ class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     request: CaseRequestSpec
     token: CaseTokenSpec | None = None  # absent: no verified token, `headers` may still hold a raw one
     dpop: CaseProofSpec | None = None  # absent: a token is sent as `Bearer`, without a proof
+    # What the profile's issuer says when it is asked about the token: `active: true` and what tokens have is filled in,
+    # null removes it. Without `token` an opaque one is sent. Absent: the issuer does not answer.
+    introspection: dict[str, Any] | None = None
     expect: ExpectSpec
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from msgspec import Struct
 
-from extauthz.identity import Issuer, KeySet, parse_jwks
+from extauthz.identity import SIGNED_TYPE, Issuer, KeySet, parse_jwks
 
 _KEY_ID: Final = "policy-test"
 _FILLER: Final = "policy-test"
@@ -44,9 +44,25 @@ class Signer(Struct, frozen=True):
 
 def mint(issuer: Issuer, claims: Mapping[str, Any], now: int) -> str:
     """A compact JWT with these claims, and with what the issuer's tokens must have where it is not given."""
+    return _sign(issuer, issuer.types[0], complete_claims(issuer, claims, now))
+
+
+def mint_answer(issuer: Issuer, members: Mapping[str, Any], now: int) -> bytes:
+    """What the issuer says about a token, with what an answer must have where it is not given; signed if it signs."""
+    said: dict[str, Any] = {"active": True, **members}
+    if said["active"] is True:
+        said = complete_claims(issuer, said, now)
+    settings = issuer.introspection
+    if settings is None or not settings.signed:
+        return json.dumps(said).encode()
+    iss = next(iter(issuer.spellings))
+    outer = {"iss": iss, "aud": settings.audiences[0], "iat": now, "token_introspection": said}
+    return _sign(issuer, SIGNED_TYPE, outer).encode()
+
+
+def _sign(issuer: Issuer, kind: str, payload: Mapping[str, Any]) -> str:
     algorithm = _algorithm(issuer)
-    header = {"alg": algorithm, "kid": _KEY_ID} | ({"typ": issuer.types[0]} if issuer.types[0] else {})
-    payload = complete_claims(issuer, claims, now)
+    header = {"alg": algorithm, "kid": _KEY_ID} | ({"typ": kind} if kind else {})
     signed = ".".join(_text(json.dumps(part).encode()) for part in (header, payload))
     return f"{signed}.{_text(_signer(algorithm, issuer.min_rsa_bits).sign(signed.encode()))}"
 
@@ -72,7 +88,7 @@ def complete_claims(issuer: Issuer, claims: Mapping[str, Any], now: int) -> dict
     _put(filled, issuer.audience_path, issuer.audiences[0])
     _put(filled, ("iat",), now)
     _put(filled, ("exp",), now + min(_LIFETIME, issuer.max_lifetime))
-    for path in (("sub",), *issuer.required):
+    for path in (("sub",), *issuer.required, *(issuer.introspection.required if issuer.introspection else ())):
         _put(filled, path, now if path[-1] in _TIMES else _FILLER)
     return {name: value for name, value in filled.items() if value is not None}
 

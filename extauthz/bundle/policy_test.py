@@ -1,6 +1,6 @@
 """Runs a bundle's own tests through the function that serves: `check.decide`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,6 +10,7 @@ from extauthz.bundle.minting import minting_keys
 from extauthz.bundle.proofs import NONCES, ProofsSeen
 from extauthz.bundle.read import Built
 from extauthz.check import decide
+from extauthz.identity import Issuer
 from extauthz.model.decision import Allow, Decision, Obligations
 from extauthz.model.ports import NoTokenCache
 from extauthz.snapshot import Snapshot
@@ -55,7 +56,8 @@ def run_tests(built: Built) -> list[TestResult]:
     minted = {issuer.name: minting_keys(issuer) for issuer in built.issuers} if built.tests else {}
     plain = replace(built.snapshot, keys={**minted, **with_file_keys}, tokens=NoTokenCache(), nonces=NONCES)
     signed = replace(plain, keys=minted)
-    return [_run(case, signed if case.issuer else plain) for case in built.tests]
+    issuers = {issuer.name: issuer for issuer in built.issuers}
+    return [_run(case, signed if case.is_minted else plain, issuers) for case in built.tests]
 
 
 def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
@@ -65,10 +67,10 @@ def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
     return Coverage(len(rules), tuple(rule for rule in rules if rule not in matched))
 
 
-def _run(case: Case, world: Snapshot) -> TestResult:
+def _run(case: Case, world: Snapshot, issuers: Mapping[str, Issuer]) -> TestResult:
     proof = case.spec.dpop
     world = replace(world, replay=ProofsSeen(used=proof is not None and proof.used))
-    decision = decide(case.ask(world), world, case.now)
+    decision = decide(case.ask(world), world, case.now, lambda question: case.answer(question, issuers))
     evidence = decision.evidence
     own = ((evidence.policy, evidence.rule),) if evidence.policy else ()
     return TestResult(
