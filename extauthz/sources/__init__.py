@@ -3,7 +3,7 @@
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource, load_directory
 from extauthz.sources.jwks import JwksOptions, JwksSource, JwksStatus, Refresh
 from extauthz.sources.live import Live, LiveStatus
-from extauthz.sources.revocation_file import RevocationFileError, RuntimeEntry
+from extauthz.sources.revocation_file import RevocationFileError, RuntimeEntry, load_revocations
 from extauthz.sources.revocations import (
     Change,
     Operator,
@@ -34,4 +34,5 @@ __all__ = [
     "RuntimeRevocations",
     "UnknownEntryError",
     "load_directory",
+    "load_revocations",
 ]

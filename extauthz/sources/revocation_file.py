@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from extauthz.guards import NEVER, Entry, Selector
+from extauthz.guards import NEVER, Entry, RevocationList, Selector
 
 FORMAT = "extauthz revocations 1"
 MAX_BYTES = 256 << 20  # 100,000 entries with all texts at their longest
@@ -133,6 +133,15 @@ class RevocationFile:
     def _unusable(self, error: OSError) -> RevocationFileError:
         why = (error.strerror or str(error)).lower()
         return RevocationFileError(f"the revocation file `{self.path}` cannot be used: {why}")
+
+
+def load_revocations(path: Path) -> RevocationList:
+    """What a server's file revokes, without holding it: to explain decisions. Raises RevocationFileError."""
+    entries = RevocationFile(path).load()
+    if entries is None:
+        message = f"there is no revocation file `{path}`"
+        raise RevocationFileError(message)
+    return RevocationList(entry.entry() for entry in entries)
 
 
 def _parse(content: bytes) -> list[RuntimeEntry] | str:
