@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: load scale demo demo-check test lint types contracts docs generate lock clean
+.PHONY: load scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -32,6 +32,10 @@ load: $(STAMP) ## locust on the demo's stack at a constant arrival rate; fails a
 
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
 	$(BIN)/python loadtest/scale.py
+
+tokens: $(STAMP) ## what tokens cost, cached, proven, verified and forged, as ratios; good ones beside a flood
+	$(BIN)/python loadtest/tokens.py
+	$(BIN)/python loadtest/flood.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

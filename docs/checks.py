@@ -6,6 +6,7 @@ A test carries an id in its name: `test_jwt_09_…`, `test_t26_t36_…`, `test_t
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ at least one for each side.
 """
 
 
+@cache
 def load() -> list[dict[str, Any]]:
     """The groups of the data file, as written."""
     groups: list[dict[str, Any]] = yaml.safe_load((HERE / "checks.yaml").read_text(encoding="utf-8"))
@@ -52,6 +54,7 @@ def ids_of(test: str) -> set[str]:
     return found
 
 
+@cache
 def tests() -> dict[str, dict[str, str]]:
     """By id: the name of each test that carries it, and its file."""
     found: dict[str, dict[str, str]] = {}
@@ -125,7 +128,7 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _code() -> Iterator[str]:
-    for file in sorted(CODE.rglob("*.py")):
-        if "generated" not in file.parts:
-            yield file.read_text(encoding="utf-8")
+@cache
+def _code() -> tuple[str, ...]:
+    files = (file for file in sorted(CODE.rglob("*.py")) if "generated" not in file.parts)
+    return tuple(file.read_text(encoding="utf-8") for file in files)
