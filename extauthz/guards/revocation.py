@@ -59,7 +59,7 @@ class RevocationList:
     """Entries by what they name. Immutable; a change makes a new list."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        """Sort the entries into tables; about 1 µs and 250 bytes each."""
+        """Sort the entries into tables; about 1 µs and 390 bytes each."""
         tables: dict[Selector, dict[tuple[str, str], tuple[Entry, ...]]] = {}
         several: dict[tuple[Selector, tuple[str, str]], list[Entry]] = {}
         ends = []
