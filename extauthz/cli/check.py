@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -18,11 +18,14 @@ from extauthz.bundle import Built, BundleError, read_bundle
 from extauthz.bundle.minting import mint, minting_keys
 from extauthz.check import decide
 from extauthz.cli import ExitCode
+from extauthz.cli.check_introspection import Said
 from extauthz.cli.check_report import Report, print_text, report
+from extauthz.guards import NO_REVOCATIONS, RevocationList
 from extauthz.identity import Issuer, JwksError, KeySet, parse_jwks
 from extauthz.model.paths import Ambiguous, canonicalise
 from extauthz.model.ports import NoTokenCache
-from extauthz.sources import load_directory
+from extauthz.snapshot import Snapshot
+from extauthz.sources import RevocationFileError, load_directory, load_revocations
 from extauthz.wire import AnswerContext, InboundOptions, OutboundOptions, read_check, settle, write_answer
 from extauthz.wire.twin import Check, CheckError, Peer, build_check, check_from_json, read_answer
 
@@ -34,10 +37,12 @@ Examples:
   extauthz check --bundle examples/banking -X POST -H 'x-tenant-id: acme' \\
     --token @token.jwt --jwks keycloak=jwks.json https://api.banking.local/api/accounts
   extauthz check --bundle examples/banking --request check.json --format json
+  extauthz check --bundle bundle --token 7Fjfp0ZBr1Kt --introspection answer.json https://api.bank.local/accounts
 
 \b
 --claims asks what would be if a user had such a token: it is signed with a key made on the spot, so nothing is proved
-about any real token. --token verifies a real one, with the keys of the bundle or of --jwks.
+about any real token. --token verifies a real one, with the keys of the bundle or of --jwks. Where an issuer would be
+asked about it (introspection), --introspection is a file with its answer.
 
 \b
 Exit codes: 0 allowed, 1 denied or undecided, 2 wrong usage, 3 the bundle or an input file is wrong.
@@ -72,6 +77,12 @@ class Asked(Struct, frozen=True, kw_only=True):
 @click.option("--claims", default="", metavar="JSON", help="Claims of a pretended token (what-if, not verified).")
 @click.option("--issuer", default="", metavar="NAME", help="The Issuer of --claims; needed when there are several.")
 @click.option("--jwks", "jwks", multiple=True, metavar="NAME=FILE", help="Keys of an Issuer whose keys are remote.")
+@click.option("--introspection", type=click.Path(path_type=Path), help="The issuer's answer about an opaque token.")
+@click.option(
+    "--revocations",
+    type=click.Path(path_type=Path),
+    help="A server's `revocations.file`, beside what the bundle revokes.",
+)
 @click.option("--now", default="", metavar="ISO", help="Decide as of this time, e.g. 2026-01-31T12:00:00Z.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(  # noqa: PLR0913 - one parameter an option
@@ -88,6 +99,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     claims: str,
     issuer: str,
     jwks: tuple[str, ...],
+    introspection: Path | None,
+    revocations: Path | None,
     now: str,
     form: str,
 ) -> None:
@@ -109,11 +122,13 @@ def command(  # noqa: PLR0913 - one parameter an option
         notes.append(f"the claims are taken as said: no token of issuer `{chosen.name}` was verified")
     elif token:
         token = _token(token)
-        missing = [found.name for found in built.issuers if found.name not in keys]
+        missing = [found.name for found in built.issuers if found.has_keys and found.name not in keys]
         notes += [f"the keys of issuer `{name}` are not in the bundle: give --jwks {name}=FILE" for name in missing]
     _note_ambiguity(url, notes)
     asked = Asked(url=url, file=file, method=method, headers=headers, data=data, principal=principal, source=source)
-    found = _decide(_build(asked, token), built, keys, seconds, notes)
+    said = Said(_read_answer(introspection), {found.name: found for found in built.issuers}, seconds)
+    world = replace(built.snapshot, keys={**keys, **said.extra_keys()}, revoked=_read_revocations(revocations))
+    found = _decide(_build(asked, token), world, seconds, said, notes)
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -121,19 +136,29 @@ def command(  # noqa: PLR0913 - one parameter an option
     sys.exit(ExitCode.OK if found.outcome == "allow" else ExitCode.FAILED)
 
 
-def _decide(raw: bytes, built: Built, keys: Mapping[str, KeySet], now: int, notes: Sequence[str]) -> Report:
+def _read_answer(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    text = _text(file).strip()
+    if text.startswith("{"):
+        _json_object(text, str(file))
+    return text.encode()
+
+
+def _decide(raw: bytes, world: Snapshot, now: int, said: Said, notes: Sequence[str]) -> Report:
     """As the handler does it, without a journal."""
-    world = replace(built.snapshot, keys=keys)
     answers = OutboundOptions()
     asked = read_check(raw, InboundOptions())
-    decision = settle(decide(asked, world, now), answers)
+    decision = settle(decide(asked, world, now, said), answers)
     context = AnswerContext(
         decision_id=_DECISION_ID,
         interaction_id=asked.facts.interaction_id or _INTERACTION_ID,
         revision=world.revision,
         facts=asked.facts,
     )
-    return report(asked, decision, world, read_answer(write_answer(decision, context, answers)), now, notes)
+    return report(
+        asked, decision, world, read_answer(write_answer(decision, context, answers)), now, [*notes, *said.notes]
+    )
 
 
 def _build(asked: Asked, token: str) -> bytes:
@@ -217,6 +242,13 @@ def _read_keys(named: Sequence[str], issuers: Sequence[Issuer]) -> dict[str, Key
         for why in left_out:
             click.echo(f"{file}: {why}", err=True)
     return keys
+
+
+def _read_revocations(file: Path | None) -> RevocationList:
+    try:
+        return load_revocations(file) if file else NO_REVOCATIONS
+    except RevocationFileError as error:
+        _wrong(str(error))
 
 
 def _choose(name: str, issuers: Sequence[Issuer]) -> Issuer:

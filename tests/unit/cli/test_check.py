@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from extauthz.cli.check import command
+from extauthz.guards import Entry
+from extauthz.sources import Operator, RevocationsOptions, RuntimeRevocations
 
 BUNDLE = """
 apiVersion: extauthz.io/v1
@@ -238,3 +240,43 @@ def test_a_bundle_with_errors_exits_with_3_and_names_file_and_line(bundle: Path)
     assert 3 == result.exit_code
     assert "spec.effect: unknown value `dny`, did you mean `deny`?" in result.stderr
     assert 3 == check(bundle / "none", ITEMS).exit_code
+
+
+REVOKED = """
+---
+apiVersion: extauthz.io/v1
+kind: Revocation
+metadata: {name: frozen}
+spec:
+  entries:
+  - {subject: u1, issuer: idp}
+"""
+
+
+def test_jwt_13_the_entry_of_the_bundle_that_matched_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bundle.yaml").write_text(BUNDLE + REVOKED)
+    url = ["https://api.test/items/1", "--claims", '{"sub": "u1", "roles": ["reader"]}']
+    said = CliRunner().invoke(command, ["--bundle", str(tmp_path), *url])
+    assert 1 == said.exit_code
+    assert (
+        "DENY  emergency_denied  HTTP 403\nJWT-13: denied by `subject` of entry 1 of Revocation `frozen`" in said.stdout
+    )
+
+
+def test_jwt_13_the_entry_of_a_servers_list_that_matched_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.yaml").write_text(BUNDLE)
+    file = tmp_path / "revoked"
+    listed = RuntimeRevocations(RevocationsOptions(file=str(file)), lambda: 0.0, lambda _change: None)
+    listed.open()
+    change = listed.add(Entry(selector="tokenId", value="leaked-1"), Operator("operator-1", 0, "INC-1"))
+    url = ["https://api.test/items/1", "--claims", '{"sub": "u1", "roles": ["reader"], "jti": "leaked-1"}']
+    asked = ["--bundle", str(tmp_path / "bundle"), *url]
+    said = CliRunner().invoke(command, [*asked, "--revocations", str(file)])
+    assert f"JWT-13: revoked by `tokenId` of run-time entry `{change.entry.id}`" in said.stdout
+    assert 0 == CliRunner().invoke(command, asked).exit_code
+    file.write_text("damaged")
+    said = CliRunner().invoke(command, [*asked, "--revocations", str(file)])
+    assert (3, True) == (said.exit_code, said.stderr.startswith(f"extauthz: the revocation file `{file}` is damaged"))
+    said = CliRunner().invoke(command, [*asked, "--revocations", str(tmp_path / "none")])
+    assert (3, f"extauthz: there is no revocation file `{tmp_path / 'none'}`\n") == (said.exit_code, said.stderr)
