@@ -4,6 +4,7 @@ import json
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_a_service_is_frozen_and_restored(running: Running) -> None:
     assert 0 == running.ctl("restore", entry, *WHO).exit_code
     assert running.ask().allowed
     assert "0 revoked at run time, 1 by the bundle" in running.ctl("revocations").stdout
+
+
+def test_what_is_revoked_at_run_time_stays_so_under_a_new_bundle(running: Running) -> None:
+    running.ctl(*SERVICE, *WHO)
+    (running.directory / "bundle" / "bundle.yaml").write_text(
+        BUNDLE.replace("{client: gone}", "{client: new}, {client: newer}")
+    )
+    end = time.monotonic() + 10
+    while "2 by the bundle" not in running.ctl("revocations").stdout:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert "emergency_denied" == running.ask().metadata["reason"]
 
 
 def test_every_change_is_on_record_with_who_and_why(running: Running) -> None:
