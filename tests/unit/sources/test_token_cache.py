@@ -1,6 +1,7 @@
 """The token cache: bounded, keeps what is used, forgets what is not."""
 
 import gc
+import tracemalloc
 from itertools import pairwise
 from threading import Thread
 
@@ -36,6 +37,48 @@ def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
         cache.put(*entry(number))
         assert cache.get(used[0]) is used[1]
     assert cache.get(unused[0]) is None
+
+
+def large(number: int) -> tuple[bytes, Subject]:
+    """What a token of 8 KiB with hundreds of roles becomes."""
+    roles = tuple(f"role-{number}-{index}" for index in range(500))
+    return number.to_bytes(64), Subject(
+        issuer="https://login.bank.test", id=str(number), roles=roles, claims=bytes(8000)
+    )
+
+
+def test_large_tokens_never_take_more_memory_than_the_bound_in_bytes() -> None:
+    """Who holds many valid tokens with many roles cannot fill the memory: measured, not estimated."""
+    cache = GenerationalTokenCache(20_000, max_bytes=4 << 20)
+    cache.put(*large(0))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(1, 400):
+            cache.put(*large(number))
+        taken, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 50 < len(cache)
+    assert 2 << 20 < taken <= 4 << 20
+    assert peak <= (4 << 20) + 100_000
+    assert cache.get((399).to_bytes(64)) is not None
+
+
+def test_usual_tokens_are_bounded_by_their_number_first() -> None:
+    cache = GenerationalTokenCache(20_000)
+    for number in range(20_000):
+        cache.put(number.to_bytes(64), Subject(issuer="https://login.bank.test", id=str(number), claims=bytes(1000)))
+    assert 20_000 == len(cache)
+
+
+def test_a_token_larger_than_its_share_is_verified_each_time() -> None:
+    cache = GenerationalTokenCache(10, max_bytes=30_000)
+    small, huge = entry(1), large(2)
+    cache.put(*small)
+    cache.put(*huge)
+    assert small[1] is cache.get(small[0])
+    assert cache.get(huge[0]) is None
 
 
 def test_a_bound_of_nothing_still_works() -> None:
