@@ -37,7 +37,7 @@ def load_directory(path: Path | str) -> dict[str, bytes]:
         try:
             root = find_root(path)
             before = list_files(root)
-            files = {name: _read(root, name) for name, _ in before}
+            files = {name: _read(root, name, state[:2]) for name, state in before}
             if find_root(path) == root and list_files(root) == before:
                 return files
         except FileNotFoundError:
@@ -123,13 +123,20 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]
             raise _refuse(name, "a link to a directory: copy the directory into the bundle")
 
 
-def _read(root: Path, name: str) -> bytes:
+def _read(root: Path, name: str, listed: tuple[int, int]) -> bytes:
+    """The bytes of the file that was listed under this device and inode. Raises FileNotFoundError if it is gone."""
     try:
+        target = (root / name).resolve(strict=True)
+        if not target.is_relative_to(root):  # a link that was put in its place since it was listed
+            raise _refuse(name, "a link that leads out of the bundle: copy the file into it")
         # O_NONBLOCK: a pipe that took the file's place must not stop us.
-        descriptor = os.open((root / name).resolve(strict=True), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except PermissionError as error:
+        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (PermissionError, RuntimeError) as error:  # the latter for a loop of links
         raise _refuse(name, f"the file cannot be read: {_words(error)}") from None
     with open(descriptor, "rb", closefd=True) as file:  # noqa: PTH123 - of a descriptor
+        opened = os.fstat(descriptor)
+        if listed != (opened.st_dev, opened.st_ino):
+            raise FileNotFoundError(name)  # another file by now, perhaps from elsewhere: look at everything again
         return file.read(MAX_FILE_BYTES + 1)
 
 

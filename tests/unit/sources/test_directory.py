@@ -8,7 +8,7 @@ import pytest
 
 from extauthz.bundle import BundleError
 from extauthz.bundle.syntax import MAX_FILE_BYTES
-from extauthz.sources import load_directory
+from extauthz.sources import directory, load_directory
 from extauthz.sources.directory import MAX_TOTAL_BYTES
 
 
@@ -78,6 +78,55 @@ def test_no_link_leads_out(tmp_path: Path, target: str) -> None:
     (tmp_path / "bundle" / "sub").mkdir(parents=True)
     (tmp_path / "bundle" / "a.yaml").symlink_to(target)
     assert refusal(tmp_path / "bundle") == "a.yaml: a link that leads out of the bundle: copy the file into it"
+
+
+@pytest.mark.parametrize("through", ["file", "folder"])
+def test_a_link_that_is_put_in_a_files_place_while_it_is_read_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str
+) -> None:
+    """Between listing and reading somebody exchanges the file, or its directory, for a link that leads out."""
+    outside, bundle = write(tmp_path / "outside", a="secret"), write(tmp_path / "bundle", sub__a="1")
+    real_list, real_open, read = directory.list_files, os.open, []
+
+    def lists_then_swaps(root: Path) -> directory.Listing:
+        found = real_list(root)
+        if not (bundle / "kept").exists():
+            victim, target = (
+                (bundle / "sub" / "a.yaml", outside / "a.yaml") if through == "file" else (bundle / "sub", outside)
+            )
+            victim.rename(bundle / "kept")
+            victim.symlink_to(target)
+        return found
+
+    def watched(path: Path, *rest: int) -> int:
+        read.append(Path(path).resolve())
+        return real_open(path, *rest)
+
+    monkeypatch.setattr(directory, "list_files", lists_then_swaps)
+    monkeypatch.setattr(os, "open", watched)
+    assert "a link that leads out of the bundle" in refusal(bundle)
+    assert outside / "a.yaml" not in read
+
+
+def test_another_file_that_takes_the_place_between_the_check_and_the_opening_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory on the way can be exchanged after every check of names; the file's identity cannot."""
+    outside, bundle = write(tmp_path / "outside", a="secret"), write(tmp_path / "bundle", sub__a="1")
+    real = os.open
+
+    def swaps(path: Path, *rest: int) -> int:
+        (bundle / "sub").rename(bundle / ".kept")
+        (bundle / "sub").symlink_to(outside)
+        try:
+            return real(path, *rest)
+        finally:
+            (bundle / "sub").unlink()
+            (bundle / ".kept").rename(bundle / "sub")
+            monkeypatch.setattr(os, "open", real)
+
+    monkeypatch.setattr(os, "open", swaps)
+    assert load_directory(bundle) == {"sub/a.yaml": b"1"}
 
 
 def test_no_link_to_a_directory_is_followed(tmp_path: Path) -> None:
