@@ -33,7 +33,7 @@ class ReplayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where used DPoP proofs are remembered. In memory is enough for one process only."""
 
     store: Literal["memory", "redis"] = "memory"
-    capacity: Annotated[int, Meta(ge=1000, le=50_000_000)] = 1_000_000  # entries, about 220 bytes each
+    capacity: Annotated[int, Meta(ge=1000, le=50_000_000)] = 500_000  # entries, 120 bytes each
     redis: RedisOptions = RedisOptions()
 
 
