@@ -1,16 +1,29 @@
-"""What both admin listeners share: bounds in connections, bytes and seconds, on threads that decide nothing."""
+"""What both admin listeners share: bounds in connections, bytes and seconds, on threads that decide nothing.
+
+Rule: who asks at once is answered, whoever else holds connections: a probe without an answer restarts the server.
+"""
 
 import logging
 import socket
 import sys
-import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from io import BufferedIOBase
+
+from msgspec import Struct
 
 log = logging.getLogger("extauthz.admin")
 
 _MAX_SECONDS = 10.0  # for a whole exchange: Prometheus' default scrape timeout
+_HEAD_SECONDS = 1.0  # until the whole head is there, the default timeout of a kubelet's probe; and see `_make_room`
+
+
+class _Connection(Struct):
+    since: float  # monotonic
+    address: str  # "" on a Unix socket
+    has_head: bool = False
 
 
 class BoundedServer(ThreadingHTTPServer):
@@ -22,33 +35,58 @@ class BoundedServer(ThreadingHTTPServer):
     max_connections = 16
 
     def __init__(self, where: object, exchange: type) -> None:
-        self._free = threading.BoundedSemaphore(self.max_connections)
-        self._open: dict[socket.socket, float] = {}
+        self._open: dict[socket.socket, _Connection] = {}  # grows on the thread that accepts, and there alone
         super().__init__(where, exchange)  # type: ignore[arg-type]  # a path, for a Unix socket
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        """Begin an exchange, or hang up when there are too many."""
-        if not self._free.acquire(blocking=False):
+        """Begin an exchange; when there are too many, end a slow one, and when none is slow, hang up."""
+        now = time.monotonic()
+        if len(self._open) >= self.max_connections and not self._make_room(now):
             self.shutdown_request(request)
             return
-        self._open[request] = time.monotonic()
+        self._open[request] = _Connection(now, client_address[0] if isinstance(client_address, tuple) else "")
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """The end of an exchange."""
-        if self._open.pop(request, None) is not None:
-            self._free.release()
+        self._open.pop(request, None)
         super().shutdown_request(request)
+
+    def head_is_read(self, request: socket.socket) -> None:
+        """Called by an exchange: what is asked is known, so it is no longer up to the client."""
+        connection = self._open.get(request)
+        if connection is not None:
+            connection.has_head = True
 
     def service_actions(self) -> None:
         """Called twice a second by `serve_forever`: end what takes too long."""
-        oldest = time.monotonic() - _MAX_SECONDS
-        for request, since in list(self._open.items()):
-            if since < oldest:
-                try:
-                    request.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
+        now = time.monotonic()
+        for request, connection in list(self._open.items()):
+            if now - connection.since > (_MAX_SECONDS if connection.has_head else _HEAD_SECONDS):
+                self._end(request)
+
+    def _make_room(self, now: float) -> bool:
+        """End one that has not said yet what it wants, else one that is long under way.
+
+        The client that holds the most gives way first, and of its connections the oldest.
+        """
+        found = list(self._open.items())
+        held = Counter(connection.address for _, connection in found)
+        slow = {
+            request: (not connection.has_head, held[connection.address], -connection.since)
+            for request, connection in found
+            if not connection.has_head or now - connection.since > _HEAD_SECONDS
+        }
+        if not slow:
+            return False
+        self._end(max(slow, key=slow.__getitem__))
+        return True
+
+    def _end(self, request: socket.socket) -> None:
+        """Its thread finds the connection closed, and goes."""
+        self._open.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """A client that went away is no news; a page that fails is."""

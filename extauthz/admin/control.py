@@ -114,6 +114,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
+        self.server.head_is_read(self.connection)
         if self.uid not in {0, os.geteuid()}:
             self._reply(HTTPStatus.FORBIDDEN, _error("only the server's own user and root may use this socket"))
             return False

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
+from socket import socket
 from typing import Protocol
 
 import msgspec
@@ -37,6 +38,9 @@ class Asked(Protocol):
     views: Views
     host_names: frozenset[str]
 
+    def head_is_read(self, request: socket) -> None:
+        """Called when request line and headers are there."""
+
 
 class Exchange(BaseHTTPRequestHandler):
     """One request and its answer."""
@@ -53,6 +57,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Refuse other methods and foreign Host names before anything is done."""
         if not super().parse_request():
             return False
+        self.server.head_is_read(self.connection)
         if self.command not in {"GET", "HEAD"}:
             self._reply(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", headers=(("Allow", "GET, HEAD"),))
             return False

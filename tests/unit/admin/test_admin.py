@@ -3,8 +3,10 @@
 import http.client
 import json
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 
 import pytest
@@ -46,12 +48,14 @@ STATUS = Status(
 
 
 class Admin:
-    def __init__(self, **options) -> None:
+    def __init__(self, readiness: Callable[[], tuple[str, ...]] | None = None, **options) -> None:
         self.reasons: tuple[str, ...] = ()
         registry = CollectorRegistry()
         Counter("extauthz_example", "an example", registry=registry).inc()
         options.setdefault("address", "127.0.0.1:0")
-        self.server = AdminServer(AdminOptions(**options), Views(registry, lambda: self.reasons, lambda: STATUS))
+        self.server = AdminServer(
+            AdminOptions(**options), Views(registry, readiness or (lambda: self.reasons), lambda: STATUS)
+        )
         self.address = self.server.bind()
         self.port = int(self.address.rpartition(":")[2])
         self.server.start()
@@ -201,16 +205,93 @@ def test_garbage_is_not_served_and_not_echoed(admin: Admin, sent: bytes) -> None
     assert 200 == admin.ask("GET", "/livez")[0]
 
 
-def test_connections_beyond_the_bound_are_closed_at_once() -> None:
+def test_a_connection_beyond_the_bound_ends_the_oldest_that_has_not_said_what_it_wants() -> None:
     server = Admin(max_connections=2)
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(2)]
     time.sleep(0.1)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as third:
-        assert b"" == third.recv(1)
+    assert 200 == server.ask("GET", "/livez")[0]
+    assert b"" == idle[0].recv(1)
+    idle[1].sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert b" 200 " in idle[1].recv(100)
     for connection in idle:
         connection.close()
-    time.sleep(0.1)
-    assert 200 == server.ask("GET", "/livez")[0]
+    server.server.stop()
+
+
+def test_t61_probes_get_through_beside_clients_that_trickle() -> None:
+    """More slow connections than places, opened again as soon as they are closed, from the address of the probe."""
+    server = Admin(max_connections=4)
+    over = threading.Event()
+
+    def trickle() -> None:
+        while not over.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
+                connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+                while not over.wait(0.2):
+                    connection.sendall(b"X: y\r\n")
+
+    clients = [threading.Thread(target=trickle) for _ in range(12)]
+    for client in clients:
+        client.start()
+    time.sleep(0.3)
+    try:
+        assert [200] * 20 == [server.ask("GET", "/livez")[0] for _ in range(20)]
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+        server.server.stop()
+
+
+def test_a_head_is_there_within_a_second_or_not_at_all() -> None:
+    server = Admin()
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow:
+        slow.sendall(b"GET /livez HTTP/1.1\r\n")
+        with suppress(OSError):
+            while time.monotonic() - began < 4:
+                time.sleep(0.1)
+                slow.sendall(b"X: y\r\n")
+    assert 1.0 <= time.monotonic() - began < 3.0
+    server.server.stop()
+
+
+def test_an_exchange_under_way_is_not_ended_for_another() -> None:
+    """With all places taken by who waits for an answer, the next is refused."""
+    began, answer = threading.Event(), threading.Event()
+
+    def slow_readiness() -> tuple[str, ...]:
+        began.set()
+        answer.wait(5)
+        return ()
+
+    server = Admin(max_connections=1, readiness=slow_readiness)
+    found: list[int] = []
+    client = threading.Thread(target=lambda: found.append(server.ask("GET", "/readyz")[0]))
+    client.start()
+    assert began.wait(5)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as second:
+        assert b"" == second.recv(1)
+    answer.set()
+    client.join()
+    assert [200] == found
+    server.server.stop()
+
+
+def test_who_holds_the_most_connections_gives_way_first() -> None:
+    server = Admin(max_connections=3)
+
+    def connect(source: str) -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", server.port), timeout=5, source_address=(source, 0))
+        time.sleep(0.05)
+        return made
+
+    probe, greedy = connect("127.0.0.2"), [connect("127.0.0.3") for _ in range(3)]
+    assert b"" == greedy[0].recv(1)
+    probe.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert b" 200 " in probe.recv(100)
+    for connection in (probe, *greedy):
+        connection.close()
     server.server.stop()
 
 
