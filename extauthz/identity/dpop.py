@@ -62,7 +62,8 @@ def verify_proof(
         return Deny(Reason.PROOF_KEY_MISMATCH, "DP-16", "the proof's key is not the token's")
     if not verify_signature(algorithm, public, parts.signed, parts.signature):
         return _refuse("DP-09", "the signature does not fit")
-    return Proof(FirstUse(_replay_key(jkt, htu, parts), times.expires), times.fresh_nonce)
+    proxy = request.destination.principal if rules.per_proxy else ""
+    return Proof(FirstUse(_replay_key(jkt, htu, proxy, parts), times.expires), times.fresh_nonce)
 
 
 class _Times(Struct, frozen=True, gc=False):
@@ -157,10 +158,10 @@ def _require_nonce(rules: DpopRules, nonces: NonceKeys, now: int, detail: str) -
     return Deny(Reason.PROOF_NONCE_REQUIRED, "DP-19", detail, client_headers=fresh)
 
 
-def _replay_key(jkt: str, htu: str, parts: Parts) -> bytes:
+def _replay_key(jkt: str, htu: str, proxy: str, parts: Parts) -> bytes:
     """What identifies a use (DP-17): nothing that could be spelled otherwise, such as token or signature."""
-    identifier = str(parts.claims["jti"]).encode()
-    return sha256(b"\0".join((jkt.encode(), htu.encode(), sha256(identifier).digest()))).digest()
+    identifier = sha256(str(parts.claims["jti"]).encode()).digest()
+    return sha256(b"\0".join((jkt.encode(), htu.encode(), identifier, proxy.encode()))).digest()
 
 
 def _refuse(check: str, detail: str) -> Deny:

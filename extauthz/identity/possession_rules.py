@@ -35,6 +35,9 @@ class DpopSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     nonce_lifetime: int | str = 120  # a nonce is accepted for at least this long; 10 s to 900 s
     # What clients call this service: a URL, or URLs by host pattern. `https://` and the host when absent.
     public_origin: str | dict[str, str] = ""
+    # Where a proof is good once. perProxy: at each identity of an asking Envoy, for a gateway and a sidecar that both
+    # ask about the same request.
+    once: Literal["everywhere", "perProxy"] = "everywhere"
     when_store_unavailable: WhenStoreUnavailableSpec = WhenStoreUnavailableSpec()
     proof_max_bytes: Annotated[int, Meta(ge=512, le=8192)] = 4096  # one with an RSA key of 4096 bits has 2 KiB
 
@@ -56,6 +59,7 @@ class DpopRules(Struct, frozen=True):
     nonce: str
     nonce_lifetime: int
     origins: Origins
+    per_proxy: bool
     max_bytes: int
 
 
@@ -86,6 +90,7 @@ def compile_possession(
             nonce=dpop.nonce,
             nonce_lifetime=_seconds(dpop.nonce_lifetime, (MIN_NONCE, MAX_NONCE), problems, (*at, "nonceLifetime")),
             origins=compile_origins(dpop.public_origin, hosts, problems, (*at, "publicOrigin")),
+            per_proxy=dpop.once == "perProxy",
             max_bytes=dpop.proof_max_bytes,
         ),
         _compile_mtls(mtls, problems, (*location, "mtls")),

@@ -257,6 +257,18 @@ def test_dp_19_dp_20_a_nonce_travels_to_the_client_and_back(
     assert 401 == ask(gateway, ann, token, ann.proof(token, nonce="x" * 24)).status
 
 
+def test_dp_17_a_gateway_and_a_sidecar_may_both_ask_about_one_request(
+    launch_envoy: Launch, start_bank: Start, workload: Certificates, mesh: MeshAuthority, minter: Minter, ann: Client
+) -> None:
+    """With `perProxy` a proof is good once at each identity, and no second time at any."""
+    bank = start_bank({"dpop": {"once": "perProxy"}})
+    front = mesh.issue("ingress", "spiffe://cluster.local/ns/istio-system/sa/gateway")
+    gateway, sidecar = (launch_envoy(Variant(tls=files), authz_port=bank.port) for files in (front, workload))
+    token = mint(minter, jkt=ann.jkt)
+    proof = ann.proof(token)
+    assert [200, 200, 401, 401] == [ask(at, ann, token, proof).status for at in (gateway, sidecar, gateway, sidecar)]
+
+
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     found = Redis(tmp_path_factory.mktemp("redis"))

@@ -7,9 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from jwt.algorithms import get_default_algorithms
+from msgspec.structs import replace
 
 from extauthz.identity.base64url import decode, encode
 from extauthz.identity.dpop import Proof, verify_proof
+from extauthz.model.request import Peer
 from tests.fakes import a_request
 from tests.unit.identity.proofs import (
     ABSENT,
@@ -453,6 +455,21 @@ def test_dp_17_another_jti_url_or_key_is_another_use() -> None:
     ]
     assert 4 == len(set(keys))
     assert {32} == set(map(len, keys))
+
+
+def test_dp_17_a_use_counts_everywhere_unless_each_proxy_asks_for_itself() -> None:
+    """A gateway and a sidecar that both ask about one request; no third party can choose whose identity is theirs."""
+
+    def used_at(principal: str, **dpop: Any) -> bytes:
+        request = replace(a_dpop_request(a_proof()), destination=Peer(principal=principal))
+        found = verify_proof(request, TOKEN, thumbprint_of(EC), rules(**dpop).dpop, KEYS, NOW)
+        assert isinstance(found, Proof)
+        return found.use.key
+
+    gateway, sidecar = "spiffe://cluster.local/ns/istio-system/sa/gateway", "spiffe://cluster.local/ns/bank/sa/api"
+    assert used_at(gateway) == used_at(sidecar)
+    assert used_at(gateway, once="perProxy") != used_at(sidecar, once="perProxy")
+    assert used_at(gateway, once="perProxy") == used_at(gateway, once="perProxy")
 
 
 def test_dp_17_a_use_is_remembered_until_no_copy_could_be_accepted() -> None:
