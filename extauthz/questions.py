@@ -15,8 +15,8 @@ log = logging.getLogger("extauthz.questions")
 
 Answer = bytes | bool | None
 Result = Literal["memory", "answered", "unanswered", "crowded"]
-# Envoy must get the answer before its own time is up.
-_MARGIN_SECONDS = 0.005
+# Envoy must get the answer before its own time is up: this part of it is left for the way back.
+_MARGIN, _MARGIN_SECONDS_AT_LEAST = 0.1, 0.005
 # For callers that set no deadline: as long as Envoy's default for a whole HTTP request.
 _PATIENCE_SECONDS = 15.0
 
@@ -73,7 +73,10 @@ class Questions:
         known = self._oracle.recall(question)
         if known is not None:
             return known, "memory"
-        until = self._clock() + _PATIENCE_SECONDS if deadline is None else deadline - _MARGIN_SECONDS
+        now = self._clock()
+        until = now + _PATIENCE_SECONDS
+        if deadline is not None:
+            until = min(until, deadline - max(_MARGIN_SECONDS_AT_LEAST, _MARGIN * (deadline - now)))
         with self._aside() as may_wait:
             if not may_wait:
                 return None, "crowded"

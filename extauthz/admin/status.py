@@ -21,7 +21,7 @@ class IssuerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """The keys of one issuer."""
 
     issuer: str  # metadata.name
-    source: str  # bundle or network
+    source: str  # bundle or network; introspection where no keys are needed
     keys: int = 0
     age_seconds: float | None = None  # since the last good answer; None before the first, and for files
     error: str = ""  # of the last attempt, "" when it went well

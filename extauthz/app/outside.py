@@ -1,13 +1,26 @@
-"""Who is asked what: every kind of question has one place that can answer it."""
+"""All that decisions may ask beyond the bundle: issuers about tokens, and the store of used proofs.
 
-from collections.abc import Mapping
+Rule 1: every kind of question has one place that can answer it; a kind that nobody knows stays unanswered.
+"""
 
-from extauthz.model.decision import Question
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+from extauthz.app.proofs import open_replay_store, probe
+from extauthz.identity import Issuer
+from extauthz.model.decision import FirstUse, IntrospectToken, Question
 from extauthz.questions import Answer, Oracle
+from extauthz.settings import Settings
+from extauthz.sources import Introspected, IntrospectionSource
+from extauthz.sources.redis_replay import RedisReplayStore
+from extauthz.telemetry import Metrics
+
+log = logging.getLogger("extauthz.app")
 
 
 class Directory:
-    """An `Oracle` that hands each question to the one who knows; a kind that nobody knows stays unanswered."""
+    """An `Oracle` that hands each question to the one who knows."""
 
     def __init__(self, oracles: Mapping[type[Question], Oracle]) -> None:
         self._oracles = dict(oracles)
@@ -21,3 +34,38 @@ class Directory:
         """The answer, waiting for it until `deadline`, in seconds since the epoch; None when there is none by then."""
         oracle = self._oracles.get(type(question))
         return oracle.ask(question, deadline) if oracle is not None else None
+
+
+class Outside:
+    """The oracles that the settings name, and their life."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, clock: Callable[[], float], ticks: Callable[[], float]
+    ) -> None:
+        """Nothing is connected yet."""
+        self._metrics = metrics
+        self.replay = open_replay_store(settings.dpop, clock)
+        self.introspection = IntrospectionSource(settings.introspection, clock, ticks, self._on_introspected)
+        oracles: dict[type[Question], Oracle] = {IntrospectToken: self.introspection}
+        if isinstance(self.replay, RedisReplayStore):
+            oracles[FirstUse] = self.replay
+        self.directory = Directory(oracles)
+        metrics.set_replay(self.replay.status)
+
+    def start(self, undo: ExitStack) -> None:
+        """Connect. Raises OSError for the CA file, CredentialError for what shows who we are."""
+        undo.callback(self.replay.close)
+        probe(self.replay)
+        undo.callback(self.introspection.stop)
+        self.introspection.start()
+
+    def set_issuers(self, issuers: Sequence[Issuer]) -> None:
+        """Ask these from now on."""
+        for name in self.introspection.set_issuers(issuers):
+            message = "issuer `%s` cannot be asked about tokens: the settings have no `introspection.clients.%s`"
+            log.error(message, name, name)
+
+    def _on_introspected(self, found: Introspected) -> None:
+        self._metrics.introspection(found.issuer, found.result)
+        if found.detail:
+            log.warning("introspection at `%s`: %s: %s", found.issuer, found.result, found.detail)

@@ -22,21 +22,20 @@ from prometheus_client import CollectorRegistry
 
 from extauthz.admin import AdminServer, ControlServer, Status, Views
 from extauthz.app import views
-from extauthz.app.outside import Directory
-from extauthz.app.proofs import open_replay_store, probe
+from extauthz.app.outside import Outside
 from extauthz.app.readiness import Readiness
 from extauthz.app.revocations import ControlledRevocations, record
 from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
-from extauthz.model.decision import FirstUse
+from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.questions import Questions
 from extauthz.settings import Settings
-from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Refresh, RuntimeRevocations
+from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Ports, Refresh, RuntimeRevocations
 from extauthz.sources.bundles import Activation, BundleSource
+from extauthz.sources.issuer_clients import CredentialError
 from extauthz.sources.nonce_keys import NonceKeyError, load_nonce_keys
-from extauthz.sources.redis_replay import RedisReplayStore
 from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import StockTransport, TlsError
 from extauthz.wire import LAST_RESORT
@@ -46,7 +45,6 @@ log = logging.getLogger("extauthz.app")
 # Threads of ours wait this long at most for the interpreter. With the default of 5 ms a burst of Python beside the
 # path lifts the p99 of a Check from 2 to 20 ms; with this to 4.
 _SWITCH_SECONDS = 50e-6
-_CACHED_TOKENS = 20_000  # about 2 KiB each: 40 MB beside the 512 MB that a pod is given
 _FINDINGS_LOGGED = 3
 _REFRESH_METRIC = {"changed": "refreshed", "unchanged": "unchanged", "failed": "failed", "withdrawn": "stale"}
 
@@ -80,14 +78,10 @@ class Server:
         self._started = time.monotonic()
         self._instance = socket.gethostname()
         self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
-        self._replay = open_replay_store(settings.dpop, clock)
-        try:
-            nonces = load_nonce_keys(settings.dpop)
-        except NonceKeyError as error:
-            raise StartError(str(error)) from error
-        self._live = Live(self._revocations, self._replay, nonces)
-        self._readiness = Readiness(self._live)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
+        self._outside = Outside(settings, self._metrics, clock, ticks)
+        self._live = Live(self._ports())
+        self._readiness = Readiness(self._live)
         self._registry = CollectorRegistry()
         self._registry.register(self._metrics)
         try:
@@ -97,9 +91,8 @@ class Server:
         self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
         orders = ControlledRevocations(self._revocations, self._live, clock)
         self._metrics.set_revocations(orders.counts)
-        self._metrics.set_replay(self._replay.status)
         self._control = ControlServer(settings.admin.control_socket, orders)
-        self._bundles = BundleSource(settings.bundle, self._live, _new_cache, self._on_activation)
+        self._bundles = BundleSource(settings.bundle, self._live, self._on_activation)
         self._keys = JwksSource(settings.jwks, self._on_keys, ticks, self._on_refresh)
         self._journal: Journal | None = None
         self._addresses = Addresses("", "")
@@ -112,7 +105,7 @@ class Server:
         with ExitStack() as undo:
             try:
                 self._addresses = self._open(undo)
-            except (OSError, JournalError) as error:
+            except (OSError, JournalError, CredentialError) as error:
                 raise StartError(str(error)) from error
             self._undo = undo.pop_all()
         log.info(
@@ -144,15 +137,16 @@ class Server:
         undo.callback(self._keys.stop)
         with _ca_file("jwks.caFile", settings.jwks.ca_file):
             self._keys.start()
+        with _ca_file("introspection.caFile", settings.introspection.ca_file):
+            self._outside.start(undo)
         undo.callback(self._bundles.stop)
         self._bundles.refresh()  # the first load is done before anybody asks
         self._bundles.start()
-        undo.callback(self._replay.close)
-        probe(self._replay)
         options = HandlerOptions(settings.inbound, settings.answers)
-        ask = Questions(self._oracles(), self._transport.aside, self._clock, self._metrics.question)
+        ask = Questions(self._outside.directory, self._transport.aside, self._clock, self._metrics.question)
         self._handler = Handler(self._live, journal, observers, options, self._clock, self._metrics.shed, ask)
         self._metrics.set_inflight(lambda: self._transport.inflight)
+        self._metrics.set_waiting(lambda: self._transport.waiting)
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()
         self._transport.start(self._handler)
@@ -160,6 +154,17 @@ class Server:
         self._control.start()
         self._refresh()
         return Addresses(grpc, admin)
+
+    def _ports(self) -> Ports:
+        try:
+            nonces = load_nonce_keys(self._settings.dpop)
+        except NonceKeyError as error:
+            raise StartError(str(error)) from error
+        kept = self._settings.tokens
+        tokens: TokenCache = NoTokenCache()
+        if kept.cache_entries:
+            tokens = GenerationalTokenCache(kept.cache_entries, kept.cache_bytes)
+        return Ports(tokens, self._outside.replay, nonces, self._revocations)
 
     def _open_journal(self, undo: ExitStack) -> Journal:
         identity = JournalIdentity(
@@ -170,10 +175,6 @@ class Server:
         self._metrics.set_journal(journal.status)
         self._journal = journal
         return journal
-
-    def _oracles(self) -> Directory:
-        """Whom decisions may ask."""
-        return Directory({FirstUse: self._replay} if isinstance(self._replay, RedisReplayStore) else {})
 
     def _open_revocations(self) -> None:
         found = self._revocations.open()
@@ -227,6 +228,7 @@ class Server:
                 if issuer.jwks_file:
                     self._metrics.set_keys(issuer.name, counts.get(issuer.name, 0), None)
             self._keys.set_issuers(self._live.issuers)
+            self._outside.set_issuers(self._live.issuers)
             self._note("bundle_activated", {"revision": activation.revision, "digest": activation.digest})
             log.info("bundle activated", extra={"revision": activation.revision, "digest": activation.digest})
         elif activation.result == "rejected":
@@ -278,10 +280,6 @@ class Server:
             transport=views.transport(self._settings.listen.tls, self._transport, self._addresses.grpc, reasons),
             decisions=self._metrics.decisions(),
         )
-
-
-def _new_cache() -> GenerationalTokenCache:
-    return GenerationalTokenCache(_CACHED_TOKENS)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def issuers(live: Live, fetched: Iterable[JwksStatus]) -> tuple[IssuerStatus, ..
         found.append(
             IssuerStatus(
                 issuer=issuer.name,
-                source="bundle" if issuer.jwks_file else "network",
+                source="bundle" if issuer.jwks_file else "network" if issuer.has_keys else "introspection",
                 keys=counts.get(issuer.name, 0),
                 age_seconds=source.age_seconds if source else None,
                 error=source.error if source else "",

@@ -1,8 +1,9 @@
 """The world coming in, in the background: bundles, and keys of issuers."""
 
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource, load_directory
+from extauthz.sources.introspection import Introspected, IntrospectionOptions, IntrospectionSource
 from extauthz.sources.jwks import JwksOptions, JwksSource, JwksStatus, Refresh
-from extauthz.sources.live import Live, LiveStatus
+from extauthz.sources.live import Live, LiveStatus, Ports
 from extauthz.sources.revocation_file import RevocationFileError, RuntimeEntry, load_revocations
 from extauthz.sources.revocations import (
     Change,
@@ -12,7 +13,7 @@ from extauthz.sources.revocations import (
     RuntimeRevocations,
     UnknownEntryError,
 )
-from extauthz.sources.token_cache import GenerationalTokenCache
+from extauthz.sources.token_cache import GenerationalTokenCache, TokenOptions
 
 __all__ = [
     "Activation",
@@ -20,18 +21,23 @@ __all__ = [
     "BundleSource",
     "Change",
     "GenerationalTokenCache",
+    "Introspected",
+    "IntrospectionOptions",
+    "IntrospectionSource",
     "JwksOptions",
     "JwksSource",
     "JwksStatus",
     "Live",
     "LiveStatus",
     "Operator",
+    "Ports",
     "Refresh",
     "RevocationError",
     "RevocationFileError",
     "RevocationsOptions",
     "RuntimeEntry",
     "RuntimeRevocations",
+    "TokenOptions",
     "UnknownEntryError",
     "load_directory",
     "load_revocations",

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from watchfiles import Change, watch
 
 from extauthz.bundle import Built, BundleError, Finding, bundle_digest, collector_paused, read_bundle, run_tests
-from extauthz.model.ports import TokenCache
+from extauthz.model.ports import NoTokenCache
 from extauthz.sources.directory import directories_of, find_root, list_files, load_directory
 from extauthz.sources.live import Live
 
@@ -58,7 +58,6 @@ class BundleSource:
         self,
         options: BundleOptions,
         live: Live,
-        new_cache: Callable[[], TokenCache],
         on_change: Callable[[Activation], None],
     ) -> None:
         self.last: Activation | None = None
@@ -67,7 +66,6 @@ class BundleSource:
         self._watched: set[Path] = set()
         self._pause = options.poll_seconds
         self._live = live
-        self._new_cache = new_cache
         self._on_change = on_change
         self._seen: bytes = b""  # state of the directory at the last attempt
         self._rejected = ""  # digest of the last bundle that was rejected
@@ -128,7 +126,7 @@ class BundleSource:
         return self._report("activated", tuple(built.warnings), began)
 
     def _build(self, files: Mapping[str, bytes]) -> Built:
-        built = read_bundle(files, self._new_cache())
+        built = read_bundle(files, NoTokenCache())
         if self._options.run_tests:
             failures = [
                 Finding(

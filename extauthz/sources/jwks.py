@@ -15,12 +15,13 @@ import httpx
 from msgspec import Meta, Struct
 
 from extauthz.identity import NO_KEYS, Issuer, KeySet
-from extauthz.model.decision import Deny
+from extauthz.model.decision import Allow
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.sources.jwks_fetch import FetchError, FetchLimits, fetch_keys, open_client
 
 _HINT_SECONDS_AT_LEAST = 30
+_UNKNOWN_KEY = frozenset({Reason.TOKEN_KEY_UNKNOWN, Reason.KEYS_UNAVAILABLE})
 _LONGEST_NAP = 1.0  # seconds between looks at the clock
 _OVERDUE = 3  # timeouts apply to each read; a fetch that trickles for this many of them is cut off
 
@@ -119,7 +120,7 @@ class JwksSource:
                 if (state := self._states.get(issuer.name)) is not None and state.issuer == issuer
                 else _State(issuer, now)
                 for issuer in issuers
-                if not issuer.jwks_file
+                if issuer.has_remote_keys
             }
             known = tuple(state for state in self._states.values() if state.keys)
         for state in known:  # the bundle in force may have forgotten them on its way here
@@ -135,9 +136,9 @@ class JwksSource:
         self._wake.set()
 
     def watch(self, record: DecisionRecord) -> None:
-        """Observer of decisions: takes the hint of each token whose key is unknown."""
+        """Observer of decisions: takes the hint of each token or signed answer whose key is unknown."""
         decision = record.decision
-        if isinstance(decision, Deny) and decision.reason is Reason.TOKEN_KEY_UNKNOWN:
+        if not isinstance(decision, Allow) and decision.reason in _UNKNOWN_KEY:
             self.unknown_kid(decision.issuer)
 
     def status(self) -> tuple[JwksStatus, ...]:

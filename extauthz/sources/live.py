@@ -10,11 +10,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from extauthz.identity import NO_KEYS, NO_NONCE_KEYS, Issuer, KeySet, NonceKeys
-from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked
+from extauthz.model.ports import NothingRevoked, NoTokenCache, RefuseEveryProof, ReplayStore, Revoked, TokenCache
 from extauthz.snapshot import Snapshot
 
-NOTHING_REVOKED = NothingRevoked()
-NO_STORE = RefuseEveryProof()
+
+class Ports(Struct, frozen=True):
+    """What is the process's and not a bundle's: it goes into every snapshot that is put in force.
+
+    Verified tokens survive a new bundle: they are kept under the keys and the document that they were verified with.
+    """
+
+    tokens: TokenCache = NoTokenCache()
+    replay: ReplayStore = RefuseEveryProof()
+    nonces: NonceKeys = NO_NONCE_KEYS
+    revoked: Revoked = NothingRevoked()
+
+
+NO_PORTS = Ports()
 
 
 class LiveStatus(Struct, frozen=True):
@@ -30,14 +42,8 @@ class LiveStatus(Struct, frozen=True):
 class Live:
     """Holds the snapshot in force; None until a bundle was activated."""
 
-    def __init__(
-        self,
-        revoked: Revoked = NOTHING_REVOKED,
-        replay: ReplayStore = NO_STORE,
-        nonces: NonceKeys = NO_NONCE_KEYS,
-    ) -> None:
-        """What is the process's and not a bundle's: revocations at run time, used proofs, keys of nonces."""
-        self._revoked, self._replay, self._nonces = revoked, replay, nonces
+    def __init__(self, ports: Ports = NO_PORTS) -> None:
+        self._ports = ports
         self.current: Snapshot | None = None
         self.issuers: tuple[Issuer, ...] = ()
         self._writers = Lock()
@@ -50,16 +56,11 @@ class Live:
             kept = {
                 issuer.name: known[issuer.name]
                 for issuer in issuers
-                if issuer.name in known and not issuer.jwks_file and before.get(issuer.name) == issuer
+                if issuer.name in known and issuer.has_remote_keys and before.get(issuer.name) == issuer
             }
             self.issuers = issuers
-            self.current = replace(
-                snapshot,
-                keys={**kept, **snapshot.keys},
-                revoked=self._revoked,
-                replay=self._replay,
-                nonces=self._nonces,
-            )
+            ports = {name: getattr(self._ports, name) for name in Ports.__struct_fields__}
+            self.current = replace(snapshot, keys={**kept, **snapshot.keys}, **ports)
 
     def set_keys(self, issuer_name: str, keys: KeySet) -> None:
         """Publish an issuer's keys, or NO_KEYS to withdraw them.
@@ -69,7 +70,7 @@ class Live:
         """
         with self._writers:
             snapshot = self.current
-            fetched = {issuer.name: issuer.digest for issuer in self.issuers if not issuer.jwks_file}
+            fetched = {issuer.name: issuer.digest for issuer in self.issuers if issuer.has_remote_keys}
             wanted = fetched.get(issuer_name)
             if snapshot is not None and wanted is not None and keys.issuer_digest in {wanted, NO_KEYS.issuer_digest}:
                 self.current = replace(snapshot, keys={**snapshot.keys, issuer_name: keys})
@@ -81,5 +82,5 @@ class Live:
         if snapshot is None:
             return LiveStatus("", "", {}, {}, ())
         keys = {name: len(known) for name, known in snapshot.keys.items()}
-        waiting = tuple(issuer.name for issuer in issuers if not keys.get(issuer.name))
+        waiting = tuple(issuer.name for issuer in issuers if issuer.has_keys and not keys.get(issuer.name))
         return LiveStatus(snapshot.revision, snapshot.digest, dict(snapshot.documents), keys, waiting)

@@ -74,6 +74,13 @@ FAMILIES = (
         "Questions of decisions to the outside: introspections, and first uses of proofs.",
         "questions",
     ),
+    Family(
+        "extauthz_introspections_total",
+        "counter",
+        ("issuer", "result"),
+        "Questions to issuers about tokens: `active`, `inactive`, or why there was no answer.",
+        "introspections",
+    ),
     Family("extauthz_replay_entries", "gauge", (), "Used DPoP proofs in the memory of this process."),
     Family(
         "extauthz_replay_refusals_total",
@@ -99,6 +106,7 @@ FAMILIES = (
         "Records that retention removed before the sink had delivered them.",
     ),
     Family("extauthz_inflight_checks", "gauge", (), "Checks being answered."),
+    Family("extauthz_waiting_checks", "gauge", (), "Those of them that wait for an answer from outside."),
     Family("extauthz_shed_total", "counter", ("cause",), "Checks refused without a decision.", "shed"),
     Family("extauthz_spans_dropped_total", "counter", (), "Spans that were sampled but not delivered."),
 )
@@ -116,6 +124,7 @@ class Readings(Struct):
     revocations: Mapping[str, int]
     replay: ReplayReadings | None
     inflight: int
+    waiting: int
     dropped_spans: int | None
     business: tuple[BusinessCounter, ...]
 
@@ -132,6 +141,7 @@ def families(readings: Readings) -> Iterator[Metric]:
     yield from _replay(readings.replay)
     yield from _journal(readings)
     yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
+    yield _gauge("extauthz_waiting_checks", {(): readings.waiting})
     if readings.dropped_spans is not None:
         yield _counter("extauthz_spans_dropped_total", {(): readings.dropped_spans})
     for counter in readings.business:

@@ -27,12 +27,15 @@ ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "rolled_ba
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
 QUESTIONS = frozenset({"introspection", "first_use", OTHER})
 QUESTION_RESULTS = frozenset({"memory", "answered", "unanswered", "crowded", OTHER})
+INTROSPECTION_RESULTS = frozenset(
+    {"active", "inactive", "unavailable", "refused", "garbled", "downgraded", "left_alone", "unconfigured", OTHER}
+)
 CHANGES = frozenset({"allow_to_deny", "deny_to_allow", OTHER})
 
 # A verification ended in one of these; any other reason with a known subject counts as `valid`.
 _TOKEN_FAILURES = frozenset(
     [reason for reason in Reason if reason.shape == "token"]
-    + [Reason.KEYS_UNAVAILABLE, Reason.ROLES_INVALID, Reason.TENANT_CLAIM_INVALID]
+    + [Reason.KEYS_UNAVAILABLE, Reason.INTROSPECTION_UNAVAILABLE, Reason.ROLES_INVALID, Reason.TENANT_CLAIM_INVALID]
 )
 _ENFORCED = {Reason.POLICY_ALLOWED: "allow", Reason.POLICY_DENIED: "deny", Reason.CONDITION_ERROR: "deny"}
 _SAMPLED = frozenset("13579bdf")  # last digit of a traceparent whose sampled flag is set
@@ -55,6 +58,7 @@ class Metrics(Collector):
         self._revocations: Callable[[], Mapping[str, int]] = dict
         self._replay: Callable[[], ReplayReadings] | None = None
         self._inflight: Callable[[], int] = lambda: 0
+        self._waiting: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
 
     @property
@@ -143,6 +147,15 @@ class Metrics(Collector):
         known = kind if kind in QUESTIONS else OTHER
         self._count("questions", known, result if result in QUESTION_RESULTS else OTHER)
 
+    def introspection(self, issuer: str, result: str) -> None:
+        """Count what became of a question to an issuer."""
+        known = issuer if issuer in self._issuers else OTHER
+        self._count("introspections", known, result if result in INTROSPECTION_RESULTS else OTHER)
+
+    def set_waiting(self, source: Callable[[], int]) -> None:
+        """Where a scrape reads how many Checks wait for an answer from outside."""
+        self._waiting = source
+
     def set_replay(self, source: Callable[[], ReplayReadings]) -> None:
         """Where a scrape reads how the store of used proofs fares."""
         self._replay = source
@@ -183,6 +196,7 @@ class Metrics(Collector):
                 replay=self._replay() if self._replay else None,
                 journal=self._journal() if self._journal else None,
                 inflight=self._inflight(),
+                waiting=self._waiting(),
                 dropped_spans=self._dropped_spans() if self._dropped_spans else None,
                 business=self._business.counters,
             )

@@ -5,6 +5,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import grpc
 import pytest
 
 from extauthz.cli.demo_requests import ASKS, HOST, MANAGER, OFFICER, SUPPORT, Ask, Persona
@@ -131,11 +132,53 @@ def test_an_expired_token_is_challenged_as_invalid(gateway: Gateway, bearer: Any
     assert 'error="invalid_token"' in (answer.header("www-authenticate") or "")
 
 
-def test_a_grpc_client_gets_a_grpc_status(gateway: Gateway) -> None:
-    """T-24: HTTP 200 with grpc-status 16 (unauthenticated), as gRPC clients expect."""
-    headers = [*h2_get("/api/loans/l-17", method="POST"), ("content-type", "application/grpc"), ("te", "trailers")]
-    answer = gateway.h2(headers)
-    assert (200, "16") == (answer.status, answer.header("grpc-status"))
+_NO_TOKEN = (grpc.StatusCode.UNAUTHENTICATED, "authentication required")
+_NOT_PERMITTED = (grpc.StatusCode.PERMISSION_DENIED, "not permitted")
+_MALFORMED = (grpc.StatusCode.INVALID_ARGUMENT, "the authorization header is malformed")
+_AMBIGUOUS = (grpc.StatusCode.INVALID_ARGUMENT, "the path can be read in more than one way")
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "expected"),
+    [
+        (LOAN, None, _NO_TOKEN),
+        (LOAN, OFFICER, _NOT_PERMITTED),
+        (LOAN, "Bearer x y z", _MALFORMED),
+        ("/api//x/..;/y", MANAGER, _AMBIGUOUS),
+    ],
+    ids=["401", "403", "400 with a challenge", "400"],
+)
+def test_t24_a_grpc_client_gets_the_status_of_its_own_fault(
+    either: Gateway, bearer: Any, path: str, authorization: Persona | str | None, expected: tuple[grpc.StatusCode, str]
+) -> None:
+    """Never INTERNAL, which Envoy makes of a 400: it blames the server."""
+    sent = [bearer(authorization)] if isinstance(authorization, Persona) else []
+    sent += [("authorization", authorization)] if isinstance(authorization, str) else []
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{either.port}", options=[("grpc.default_authority", HOST)]) as channel,
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        channel.unary_unary(path)(b"", metadata=sent, timeout=5)
+    assert expected == (refused.value.code(), refused.value.details())
+
+
+@pytest.mark.parametrize("form", ["application/grpc", "application/grpc+proto"])
+@pytest.mark.parametrize(("sent", "status"), [([], "16"), ([("authorization", "Bearer x y z")], "3")])
+def test_t24_a_refused_grpc_call_ends_with_its_headers(
+    gateway: Gateway, form: str, sent: list[tuple[str, str]], status: str
+) -> None:
+    """HTTP 200, application/grpc, one status and no body: anything else is no gRPC to a client."""
+    answer = gateway.h2([*h2_get(LOAN, method="POST"), ("content-type", form), ("te", "trailers"), *sent])
+    assert (200, [status], b"") == (answer.status, answer.all("grpc-status"), answer.body)
+    assert ["application/grpc"] == answer.all("content-type")
+    assert answer.header("x-authz-decision-id")
+
+
+def test_t24_grpc_web_is_plain_http_and_gets_a_problem_document(gateway: Gateway) -> None:
+    web = [("content-type", "application/grpc-web+proto"), ("authorization", "Bearer x y z")]
+    answer = gateway.h2([*h2_get(LOAN, method="POST"), *web])
+    assert (400, "application/problem+json") == (answer.status, answer.header("content-type"))
+    assert answer.header("grpc-status") is None
 
 
 def test_http2_and_http1_are_decided_alike(gateway: Gateway, bearer: Any) -> None:

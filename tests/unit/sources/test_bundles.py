@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from extauthz.model.ports import NoTokenCache
 from extauthz.sources import Activation, BundleOptions, BundleSource, Live
 from tests.unit.bundle.small_bundle import BUNDLE, FILES, POLICY, TEST
 
@@ -36,7 +35,7 @@ class Watched:
         self.live = Live()
         self.reports: list[Activation] = []
         self.source = BundleSource(
-            BundleOptions(directory=str(directory), **options), self.live, NoTokenCache, self.reports.append
+            BundleOptions(directory=str(directory), **options), self.live, self.reports.append
         )
 
     @property
@@ -275,7 +274,7 @@ def test_a_listener_that_fails_does_not_end_the_watch(tmp_path: Path, caplog: py
     def full_disk(_: Activation) -> None:
         raise OSError(28, "No space left on device")
 
-    source = BundleSource(BundleOptions(directory=str(write(tmp_path / "b"))), live, NoTokenCache, full_disk)
+    source = BundleSource(BundleOptions(directory=str(write(tmp_path / "b"))), live, full_disk)
     source.start()
     try:
         for name in ("small-1", "small-2"):

@@ -519,7 +519,7 @@ def test_only_what_says_something_about_the_issuer_as_a_whole_opens_the_breaker(
 
 
 def test_callers_in_a_hurry_do_not_make_an_issuer_dead(world: World, server: AuthorizationServer) -> None:
-    server.respond = slow(0.2, body(active()))
+    server.respond = slow(1.0, body(active()))
     for number in range(8):
         assert world.ask(IntrospectToken("bank", f"t{number}"), seconds=0.02) is None
     assert not world.source.status()[0].left_alone

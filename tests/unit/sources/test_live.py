@@ -9,8 +9,11 @@ from jwt.algorithms import ECAlgorithm
 from extauthz.bundle import Built, read_bundle
 from extauthz.identity import NO_KEYS, KeySet, parse_jwks
 from extauthz.model.ports import NoTokenCache
-from extauthz.sources import Live
+from extauthz.sources import GenerationalTokenCache, Live, Ports
+from extauthz.sources.replay_store import MemoryReplayStore
 from tests.unit.bundle.small_bundle import changed, files
+
+ASKED = "  introspection: {endpoint: 'https://idp.bank.test/introspect', only: true}\n"
 
 
 def built(bundle: dict[str, bytes] | None = None) -> Built:
@@ -63,6 +66,26 @@ def test_keys_go_when_the_issuers_document_changes() -> None:
     assert live.status().keys == {}, "an answer that was under way is for the old document"
     live.set_keys("nobody", old)
     assert live.status().keys == {}
+
+
+def test_what_is_the_processs_goes_into_every_snapshot() -> None:
+    ports = Ports(tokens=GenerationalTokenCache(10), replay=MemoryReplayStore(1000, lambda: 0.0))
+    live = Live(ports)
+    for bundle in (built(), built(changed("policy.yaml", "GET", "PUT"))):
+        live.activate(bundle.snapshot, bundle.issuers)
+        live.set_keys("bank", keys_for(bundle))
+        assert live.current is not None
+        assert live.current.tokens is ports.tokens
+        assert live.current.replay is ports.replay
+
+
+def test_an_issuer_that_reads_all_its_tokens_itself_is_not_waited_for() -> None:
+    live = Live()
+    alone = built(changed("issuer.yaml", '  jwks: {uri: "https://idp.bank.test/certs"}\n', ASKED))
+    live.activate(alone.snapshot, alone.issuers)
+    assert () == live.status().waiting_for_keys
+    live.set_keys("bank", keys_for(alone))
+    assert {} == live.status().keys
 
 
 def test_who_took_the_snapshot_keeps_it_through_a_replacement() -> None:

@@ -236,6 +236,7 @@ def test_no_record_adds_a_series_outside_of_the_bounded_sets(
     metrics.refresh(word, word)
     metrics.set_keys(word, 3, 1_000.0)
     metrics.disagreement(word, word)
+    metrics.introspection(word, word)
     for sample in samples(metrics):
         for label, found in sample.labels.items():
             if label != "le":
@@ -297,6 +298,8 @@ def test_bundle_keys_and_journal_are_read_at_the_scrape(metrics: Metrics) -> Non
     )
     metrics.set_journal(lambda: status)
     metrics.set_inflight(lambda: 4)
+    metrics.set_waiting(lambda: 3)
+    metrics.introspection("keycloak", "inactive")
     metrics.set_keys("keycloak", 2, 1_030.0)
     metrics.activation("activated")
     metrics.refresh("keycloak", "failed")
@@ -316,6 +319,8 @@ def test_bundle_keys_and_journal_are_read_at_the_scrape(metrics: Metrics) -> Non
         ("extauthz_journal_failures_total", "console"): 2,
         ("extauthz_journal_lost_records_total", "console"): 1,
         ("extauthz_inflight_checks", ""): 4,
+        ("extauthz_waiting_checks", ""): 3,
+        ("extauthz_introspections_total", "inactive"): 1,
         ("extauthz_shed_total", "queue"): 1,
     }
     found = scrape(metrics)
