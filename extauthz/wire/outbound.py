@@ -27,17 +27,18 @@ _ID = re.compile(r"[A-Za-z0-9\-]{1,64}")
 
 # google.rpc.Code. Envoy looks only at zero or not; the rest is for people who read traces.
 _PERMISSION_DENIED, _UNAVAILABLE, _UNAUTHENTICATED = 7, 14, 16
-_HTTP_BAD_REQUEST, _HTTP_UNAUTHORIZED = 400, 401
-
-# Envoy makes a grpc-status of the HTTP status unless there is one: 7, 14 and 16 as they should be, but 13 of a 400,
-# which blames the server and is retried. This is google.rpc.Code INVALID_ARGUMENT.
-_INVALID_ARGUMENT = encode.overwriting_header(b"\x12", "grpc-status", "3")
+_HTTP_BAD_REQUEST, _HTTP_UNAUTHORIZED, _HTTP_NOT_ACCEPTABLE = 400, 401, 406
 
 # Field tags: number * 8 + wire type 2.
 _UPSTREAM, _REMOVED, _CLIENT, _REMOVED_QUERY = b"\x12", b"\x2a", b"\x32", b"\x42"  # OkHttpResponse 2, 5, 6, 8
 _DENIED, _OK, _ERROR = b"\x12", b"\x1a", b"\x2a"  # CheckResponse 2, 3, 5
 _REFUSED = b"\x12"  # DeniedHttpResponse 2
 _ALLOWED = encode.status(0)
+
+# For gRPC clients Envoy makes a grpc-status of the HTTP status unless we give one: 16 of 401, 7 of 403 and 14 of 503
+# are right, but of 400 it makes 13 (INTERNAL), which blames the server, and of 406 2 (UNKNOWN). 3: INVALID_ARGUMENT.
+_WRONG_REQUEST = frozenset({_HTTP_BAD_REQUEST, _HTTP_NOT_ACCEPTABLE})
+_INVALID_ARGUMENT = encode.overwriting_header(_REFUSED, "grpc-status", "3")
 
 
 class AnswerContext(Struct, frozen=True, gc=False):
@@ -137,7 +138,7 @@ def _refuse(
         *(encode.overwriting_header(_REFUSED, *pair) for pair in ids if pair[1]),
         _fixed_headers(options, challenges(refusal, options.realm), retry_after, body.media_type),
         *_own_headers(refusal),
-        *([_INVALID_ARGUMENT] if context.facts.is_grpc and refusal.reason.status == _HTTP_BAD_REQUEST else []),
+        *([_INVALID_ARGUMENT] if context.facts.is_grpc and refusal.reason.status in _WRONG_REQUEST else []),
         encode.text(b"\x1a", body.text),
     ]
     answer, metadata = encode.nested(shape, b"".join(response)), _metadata(refusal, context)

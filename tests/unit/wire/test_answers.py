@@ -356,6 +356,25 @@ def test_t24_a_grpc_client_gets_its_message_as_text_and_no_content_type_of_ours(
     assert UUID == found.client_header("x-fapi-interaction-id")
 
 
+@pytest.mark.parametrize(
+    ("decision", "status"),
+    [
+        (Deny(Reason.CREDENTIAL_MALFORMED), "3"),
+        (Deny(Reason.PATH_AMBIGUOUS), "3"),
+        (Deny(next(reason for reason in Reason if reason.status == 406)), "3"),
+        (Deny(Reason.FAPI_HEADER_MISSING, ecosystem="cdr"), "3"),
+        (Deny(Reason.TOKEN_EXPIRED), None),
+        (Deny(Reason.POLICY_DENIED), None),
+        (Undecided(Reason.OVERLOADED), None),
+    ],
+)
+def test_t24_a_grpc_client_that_sent_something_wrong_is_not_told_of_an_internal_error(decision, status):
+    """Envoy makes 13 (INTERNAL) of a 400, unless the answer carries a grpc-status; 401, 403 and 503 it maps well."""
+    found = answer(decision, AnswerContext("d", UUID, facts=Facts(is_grpc=True)))
+    assert status == found.client_header("grpc-status")
+    assert answer(decision, AnswerContext("d", UUID)).client_header("grpc-status") is None
+
+
 def test_uk_a_missing_header_is_told_in_the_standard_error_structure():
     found = answer(Deny(Reason.FAPI_HEADER_MISSING, header="x-fapi-financial-id", ecosystem="uk-obie-3.1.1"))
 
