@@ -1,9 +1,11 @@
 """An authorization server's introspection endpoint on loopback, whose every answer a test chooses."""
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -68,6 +70,7 @@ class AuthorizationServer:
         self.tokens: dict[str, Mapping[str, Any]] = {}
         self.asked: list[Question] = []
         self.connections = 0
+        self._open: list[socket.socket] = []
         owner = self
 
         class Own(BaseHTTPRequestHandler):
@@ -75,6 +78,7 @@ class AuthorizationServer:
 
             def setup(self) -> None:
                 owner.connections += 1
+                owner._open.append(self.request)
                 super().setup()
 
             def do_POST(self) -> None:
@@ -104,3 +108,6 @@ class AuthorizationServer:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+        for connection in self._open:  # as the kernel does for a process that died
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)

@@ -491,7 +491,6 @@ def test_a_refused_connection_opens_the_breaker_too_and_answers_in_memory_outliv
     world.ask()
     port = server.port
     server.close()
-    world.source._pool.close()  # type: ignore[union-attr] # what the dead server's kernel would do
     for number in range(4):
         assert world.ask(IntrospectToken("bank", f"t{number}")) is None
     assert ["unavailable", "unavailable", "left_alone", "left_alone"] == world.results[1:]
