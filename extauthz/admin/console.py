@@ -42,7 +42,7 @@ def render(status: Status) -> bytes:
         _list("Findings of the last attempt", bundle.last_findings),
         _rows(
             "Keys",
-            ("issuer", "from", "keys", "age", "last error"),
+            ("issuer", "from", "keys", "age", "last error", "introspection"),
             [
                 (
                     issuer.issuer,
@@ -50,6 +50,7 @@ def render(status: Status) -> bytes:
                     issuer.keys,
                     "" if issuer.age_seconds is None else _span(issuer.age_seconds),
                     issuer.error,
+                    issuer.introspection,
                 )
                 for issuer in status.issuers
             ],

@@ -25,6 +25,7 @@ class IssuerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     keys: int = 0
     age_seconds: float | None = None  # since the last good answer; None before the first, and for files
     error: str = ""  # of the last attempt, "" when it went well
+    introspection: str = ""  # "" when it is not asked about tokens, `answering`, `failing: …` or `left alone: …`
 
 
 class JournalStatus(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -275,7 +275,7 @@ class Server:
             not_ready_because=reasons,
             config_digest=self._settings.digest,
             bundle=views.bundle(self._settings.bundle, self._live, self._bundles.last, self._clock() - self._activated),
-            issuers=views.issuers(self._live, self._keys.status()),
+            issuers=views.issuers(self._live, self._keys.status(), self._outside.introspection.status()),
             journal=views.journal(self._settings.journal, self._journal),
             transport=views.transport(self._settings.listen.tls, self._transport, self._addresses.grpc, reasons),
             decisions=self._metrics.decisions(),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from extauthz.admin import BundleStatus, IssuerStatus, JournalStatus, TransportStatus
 from extauthz.journal import Journal, JournalOptions
-from extauthz.sources import JwksStatus, Live
+from extauthz.sources import IntrospectionStatus, JwksStatus, Live
 from extauthz.sources.bundles import Activation, BundleOptions
 from extauthz.telemetry import BundleLabels
 from extauthz.transport import TlsOptions, Transport
@@ -26,8 +26,11 @@ def bundle(options: BundleOptions, live: Live, last: Activation | None, age: flo
     )
 
 
-def issuers(live: Live, fetched: Iterable[JwksStatus]) -> tuple[IssuerStatus, ...]:
+def issuers(
+    live: Live, fetched: Iterable[JwksStatus], asked: Iterable[IntrospectionStatus]
+) -> tuple[IssuerStatus, ...]:
     """Every issuer of the bundle in force."""
+    introspection = {status.issuer: _introspection(status) for status in asked}
     by_name = {status.issuer: status for status in fetched}
     counts = live.status().keys
     found = []
@@ -40,9 +43,16 @@ def issuers(live: Live, fetched: Iterable[JwksStatus]) -> tuple[IssuerStatus, ..
                 keys=counts.get(issuer.name, 0),
                 age_seconds=source.age_seconds if source else None,
                 error=source.error if source else "",
+                introspection=introspection.get(issuer.name, ""),
             )
         )
     return tuple(found)
+
+
+def _introspection(status: IntrospectionStatus) -> str:
+    if status.left_alone:
+        return f"left alone: {status.error}"
+    return f"failing: {status.error}" if status.error else "answering"
 
 
 def journal(options: JournalOptions, running: Journal | None) -> JournalStatus:

@@ -1,7 +1,12 @@
 """The world coming in, in the background: bundles, and keys of issuers."""
 
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource, load_directory
-from extauthz.sources.introspection import Introspected, IntrospectionOptions, IntrospectionSource
+from extauthz.sources.introspection import (
+    Introspected,
+    IntrospectionOptions,
+    IntrospectionSource,
+    IntrospectionStatus,
+)
 from extauthz.sources.jwks import JwksOptions, JwksSource, JwksStatus, Refresh
 from extauthz.sources.live import Live, LiveStatus, Ports
 from extauthz.sources.revocation_file import RevocationFileError, RuntimeEntry, load_revocations
@@ -24,6 +29,7 @@ __all__ = [
     "Introspected",
     "IntrospectionOptions",
     "IntrospectionSource",
+    "IntrospectionStatus",
     "JwksOptions",
     "JwksSource",
     "JwksStatus",

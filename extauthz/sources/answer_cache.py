@@ -25,7 +25,9 @@ class AnswerCache:
         until, answer = found
         if self._clock() < until:
             return answer
-        self._entries.pop(key, None)
+        with self._writers:
+            if self._entries.get(key) is found:
+                del self._entries[key]
         return None
 
     def put(self, key: bytes, answer: bytes, until: float) -> None:

@@ -18,7 +18,7 @@ from extauthz.sources.issuer_clients import Client, CredentialError
 Fault = Literal["unavailable", "refused", "garbled", "downgraded"]
 
 _OK = 200
-_CONNECTIONS = 32  # to all issuers; as many as may wait by default
+_IDLE_CONNECTIONS = 32  # kept open to all issuers; how many are open at once is bounded by how many Checks may wait
 _IDLE_SECONDS = 30.0
 # Answers that say nothing about the token: the issuer does not take our word for who we are, or is on its knees.
 _UNAUTHORIZED = frozenset({401, 403})
@@ -48,7 +48,8 @@ def open_pool(tls: ssl.SSLContext) -> httpcore.ConnectionPool:
     """Connections that questions share."""
     return httpcore.ConnectionPool(
         tls,
-        max_connections=_CONNECTIONS,
+        max_connections=None,  # or a slow issuer could take the connections of the others
+        max_keepalive_connections=_IDLE_CONNECTIONS,
         keepalive_expiry=_IDLE_SECONDS,
         retries=0,
         network_backend=DeadlineBackend(),

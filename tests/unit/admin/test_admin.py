@@ -98,9 +98,14 @@ def test_readiness_is_503_with_the_reasons_until_there_are_none(admin: Admin) ->
 def test_status_is_json_with_revision_keys_and_journal(admin: Admin) -> None:
     found = json.loads(admin.ask("GET", "/status")[2])
     assert EVIL == found["bundle"]["revision"]
-    assert {"issuer": "keycloak", "source": "network", "keys": 2, "ageSeconds": 5.0, "error": "timed out"} == found[
-        "issuers"
-    ][0]
+    assert {
+        "issuer": "keycloak",
+        "source": "network",
+        "keys": 2,
+        "ageSeconds": 5.0,
+        "error": "timed out",
+        "introspection": "",
+    } == found["issuers"][0]
     assert (7, 19) == (found["journal"]["records"], found["journal"]["position"])
 
 

@@ -117,6 +117,8 @@ def test_int_02_an_opaque_token_passes_while_its_issuer_says_that_it_is_active(r
     assert running.ask("good").allowed
     assert running.ask("good").allowed
     assert 1 == len(running.issuer.asked)
+    status = httpx.get(f"http://{running.addresses.admin}/status").json()
+    assert "answering" == status["issuers"][0]["introspection"]
     denied = running.ask("unknown")
     assert (401, "token_inactive") == (denied.http_status, denied.metadata["reason"])
     running.issuer.tokens["good"] = {"active": False}
@@ -140,6 +142,9 @@ def test_int_01_while_the_issuer_is_dead_it_is_503_with_retry_after_and_costs_no
     began = time.monotonic()
     answers = [running.ask(f"u{number}") for number in range(20)]
     assert time.monotonic() - began < 1.0
+    (status,) = httpx.get(f"http://{running.addresses.admin}/status").json()["issuers"]
+    assert ("introspection", 0) == (status["source"], status["keys"])
+    assert status["introspection"].startswith("left alone: `http://localhost:")
     assert {(503, "introspection_unavailable", "1")} == {
         (answer.http_status, answer.metadata["reason"], answer.client_header("retry-after")) for answer in answers
     }

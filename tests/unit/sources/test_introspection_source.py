@@ -550,3 +550,50 @@ def test_a_stopped_source_asks_nobody(world: World, server: AuthorizationServer)
     world.source.stop()
     assert world.ask() is None
     assert [] == server.asked
+
+
+def test_a_cache_survives_many_threads() -> None:
+    now = 0.0
+    cache = AnswerCache(50, lambda: now)
+    errors: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            for step in range(3000):
+                key = bytes([(number * 7 + step) % 100])
+                cache.put(key, key, now + (step % 3) - 1)
+                assert cache.get(bytes([step % 100])) in {None, bytes([step % 100])}
+        except Exception as error:  # noqa: BLE001 - whatever a race raises
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ([], True) == (errors, len(cache) <= 50)
+
+
+def test_a_slow_issuer_takes_nothing_from_another(tmp_path: Path) -> None:
+    dull, quick = AuthorizationServer(), AuthorizationServer()
+    (tmp_path / "secret").write_text("s")
+    client = {"clientId": "rs", "clientSecretFile": str(tmp_path / "secret")}
+    options = {"clients": {"dull": client, "quick": client}, "allowHttpLoopback": True, "breaker": {"failures": 1000}}
+    source = IntrospectionSource(convert(options, IntrospectionOptions), time.time, time.monotonic)
+    source.start()
+    source.set_issuers([an_issuer(dull.endpoint, "dull", timeoutSeconds=3), an_issuer(quick.endpoint, "quick")])
+    gate = threading.Event()
+    dull.respond = lambda request: (gate.wait(5), body(active())(request))[1]
+    tokens = [IntrospectToken("dull", f"t{number}") for number in range(60)]
+    threads = [threading.Thread(target=source.ask, args=(token, time.time() + 3)) for token in tokens]
+    for thread in threads:
+        thread.start()
+    while len(dull.asked) < 60:
+        time.sleep(0.01)
+    assert source.ask(IntrospectToken("quick", TOKEN), time.time() + PATIENCE) is not None
+    gate.set()
+    for thread in threads:
+        thread.join()
+    source.stop()
+    dull.close()
+    quick.close()
