@@ -34,9 +34,7 @@ class Watched:
     def __init__(self, directory: Path, **options: Any) -> None:
         self.live = Live()
         self.reports: list[Activation] = []
-        self.source = BundleSource(
-            BundleOptions(directory=str(directory), **options), self.live, self.reports.append
-        )
+        self.source = BundleSource(BundleOptions(directory=str(directory), **options), self.live, self.reports.append)
 
     @property
     def revision(self) -> str:
