@@ -62,6 +62,10 @@ class Question:
         self.form = {name: values[0] for name, values in parse_qs(request.rfile.read(length).decode()).items()}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # many tests ask from many threads at once
+
+
 class AuthorizationServer:
     """Answers `respond` to every POST; `tokens` makes it answer by token, inactive for unknown ones."""
 
@@ -93,7 +97,7 @@ class AuthorizationServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Own)
+        self.server = _Server(("127.0.0.1", port), Own)
         self.server.daemon_threads = True
         self.server.block_on_close = False
         if tls is not None:
