@@ -210,9 +210,11 @@ class Site:
     def refreshes(self, result: str) -> float:
         return self.metric("extauthz_jwks_refreshes_total", result=result)
 
-    def later(self, seconds: float, result: str = "failed") -> None:
-        """Let time pass until the next fetch that is due has ended."""
+    def later(self, seconds: float, result: str = "failed", *, recovered: bool = False) -> None:
+        """Let time pass until the next fetch that is due has ended; `recovered`: the issuer is back from now on."""
         before = self.refreshes(result)
+        if recovered:
+            self.issuer.up()  # not before the count: a fetch may be due at once
         self.ahead += seconds
         until(lambda: self.refreshes(result) > before)
 
@@ -258,8 +260,7 @@ def test_key_03_an_issuer_that_is_down_for_an_hour_stops_nobody(site: Site) -> N
         assert {"policy_allowed"} == site.decisions()
         assert quarter * HOUR / 4 <= site.metric("extauthz_jwks_age_seconds") < quarter * HOUR / 4 + 60
         assert 1 == site.metric("extauthz_jwks_keys")
-    site.issuer.up()
-    site.later(60, "unchanged")
+    site.later(60, "unchanged", recovered=True)
     assert site.metric("extauthz_jwks_age_seconds") < 60
     assert {"policy_allowed"} == site.decisions()
 
@@ -272,8 +273,7 @@ def test_key_03_an_issuer_that_is_down_for_too_long_is_no_longer_believed_nor_is
     site.later(24 * HOUR + 1, "stale")
     assert {"keys_unavailable"} == site.decisions()
     assert (0, 1) == (site.metric("extauthz_jwks_keys"), site.refreshes("stale"))
-    site.issuer.up()
-    site.later(60, "refreshed")
+    site.later(60, "refreshed", recovered=True)
     assert {"policy_allowed"} == site.decisions()
     assert 1 == site.metric("extauthz_jwks_keys")
 
