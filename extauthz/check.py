@@ -10,12 +10,13 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from extauthz.guards import Refusal, refuse_revoked
-from extauthz.identity import NONCE_HEADER, Proof, identify, prove_possession
+from extauthz.identity import NONCE_HEADER, Proof, check_signatures, identify, prove_possession
 from extauthz.model.decision import (
     Allow,
     Decision,
     Deny,
     Evidence,
+    FirstUse,
     Known,
     Obligations,
     Pending,
@@ -32,8 +33,8 @@ from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 Asked = Request | Connection | Refused
 Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
 
-# An introspection and a first use; one more leaves room, and an end is certain.
-MAX_QUESTIONS = 3
+# An introspection and the first uses of a proof and of a body; one more leaves room, and an end is certain.
+MAX_QUESTIONS = 4
 
 
 def ask_nobody(_: Question) -> None:
@@ -99,13 +100,20 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     if isinstance(guarded, Deny):
         return guarded
 
-    # 4 what is allowed, and under which obligations
-    decision = _conclude(world.policies.evaluate(request, found.subject, guarded.tenant, now), guarded)
-    if held.proof is None or isinstance(decision, Deny):
-        return decision
+    signed = check_signatures(request, found.subject, profile.signing, now)
+    if isinstance(signed, Deny):
+        return replace(signed, evidence=guarded)
 
-    # 5 last of all, for it uses the proof up
-    return _use_up(held.proof, decision, request, profile, world, known)
+    # 4 what is allowed, and under which obligations
+    verdict = world.policies.evaluate(request, found.subject, guarded.tenant, now)
+    decision: Decision | Pending = _conclude(verdict, guarded)
+
+    # 5 last of all, for it uses up the proof and the signed body
+    if held.proof is not None and isinstance(decision, Allow):
+        decision = _use_up(held.proof, decision, request, profile, world, known)
+    if signed is not None and isinstance(decision, Allow):
+        return _use_up_body(signed, decision, world, known)
+    return decision
 
 
 def _guard(request: Request, profile: Profile, world: Snapshot, now: int, evidence: Evidence) -> Evidence | Deny:
@@ -146,6 +154,16 @@ def _use_up(
             otherwise = replace(allow, obligations=replace(allow.obligations, metadata=marked))
         return Pending(proof.use, otherwise)
     return allow if first is True else Deny(Reason.PROOF_REPLAYED, "DP-17", evidence=allow.evidence)
+
+
+def _use_up_body(use: FirstUse, allow: Allow, world: Snapshot, known: Known) -> Decision | Pending:
+    """SG-04: a signed body is good once; while nobody can say, nothing passes."""
+    first = known.get(use)
+    if first is None:
+        first = world.replay.first_use(use.key, use.expires)
+    if first is None:
+        return Pending(use, Undecided(Reason.REPLAY_STORE_UNAVAILABLE, "SG-04", evidence=allow.evidence))
+    return allow if first is True else Deny(Reason.SIGNED_BODY_REPLAYED, "SG-04", evidence=allow.evidence)
 
 
 def _with_nonce(obligations: Obligations, nonce: str) -> Obligations:

@@ -13,7 +13,16 @@ from extauthz.guards import (
     TenancyGuard,
     TenantRegistry,
 )
-from extauthz.identity import NO_NONCE_KEYS, Authentication, KeySet, NonceKeys, PossessionRules, default_rules
+from extauthz.identity import (
+    NO_NONCE_KEYS,
+    NOTHING_SIGNED,
+    Authentication,
+    KeySet,
+    NonceKeys,
+    PossessionRules,
+    SigningRules,
+    default_rules,
+)
 from extauthz.model.hosts import HostPattern
 from extauthz.model.paths import PathPattern
 from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked, TokenCache
@@ -32,6 +41,7 @@ class Profile(Struct, frozen=True):
     step_up: StepUp | None = None
     sender: SenderConstraint = SenderConstraint()
     possession: PossessionRules = default_rules(("*",))
+    signing: SigningRules = NOTHING_SIGNED
     proceed_without_journal: bool = False  # `audit.whenUnavailable: proceed`
 
 

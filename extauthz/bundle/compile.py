@@ -14,6 +14,7 @@ from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.revocations import compile_revocation, issuer_names
 from extauthz.bundle.sender import compile_sender_constraint
+from extauthz.bundle.signing import compile_signing
 from extauthz.guards import (
     Entry,
     RevocationList,
@@ -46,7 +47,7 @@ class Compiled(Struct, frozen=True):
 
 
 def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compiled:
-    """Compile everything that can be compiled; `files` for the key files that issuers name."""
+    """Compile everything that can be compiled; `files` for the key files that issuers and profiles name."""
     findings: list[Finding] = []
     issuers: dict[str, Issuer] = {}
     keys: dict[str, KeySet] = {}
@@ -67,7 +68,7 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
     profiles = [
         profile
         for document in documents.by_kind["SecurityProfile"]
-        if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), findings))
+        if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), files, findings))
     ]
     guards = [guard for profile in profiles for guard in (profile.fapi, profile.tenancy) if guard is not None]
     read_headers = frozenset[str]().union(*(guard.read_headers for guard in guards))
@@ -126,6 +127,7 @@ def _compile_profile(
     documents: Documents,
     issuers: Mapping[str, Issuer],
     tenants: tuple[TenancySpec | None, TenantRegistry],
+    files: Mapping[str, bytes],
     findings: list[Finding],
 ) -> Profile | None:
     problems: list[Problem] = []
@@ -147,6 +149,7 @@ def _compile_profile(
     if spec.step_up is not None and spec.authentication.mode == "none":
         problems.append(Problem(("spec", "stepUp"), "mode `none` verifies nobody, so nobody could meet this"))
     sender, possession = compile_sender_constraint(spec, problems)
+    signing = compile_signing(spec, documents, files, possession.dpop.origins, problems)
     findings += document.findings(problems)
     if authentication is None:
         return None
@@ -161,6 +164,7 @@ def _compile_profile(
         step_up=step_up,
         sender=sender,
         possession=possession,
+        signing=signing,
         proceed_without_journal=proceed,
     )
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from extauthz.bundle.revocations import RevocationSpec
 from extauthz.bundle.sender import SenderConstraintSpec
 from extauthz.guards import FapiSpec, ProfileTenancySpec, StepUpSpec, TenancySpec
-from extauthz.identity import AuthenticationSpec, IssuerSpec
+from extauthz.identity import AuthenticationSpec, IssuerSpec, MessageSignatureSpec, SignedBodySpec
 from extauthz.policy import AccessPolicySpec
 
 API_VERSION: Final = "extauthz.io/v1"
@@ -62,6 +62,8 @@ class SecurityProfileSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fapi: FapiSpec | None = None  # header rules by ecosystem
     step_up: StepUpSpec | None = None  # how, and how recently, the user must have authenticated: a rule or a list
     sender_constraint: SenderConstraintSpec | None = None  # who may present a token: RFC 8705, RFC 9449
+    message_signature: MessageSignatureSpec | None = None  # whether requests are signed: RFC 9421
+    signed_body: SignedBodySpec | None = None  # whether bodies are, as payments in Brazil
     tenancy: ProfileTenancySpec | None = None  # where a request names the tenant it is about
     audit: AuditSpec = AuditSpec()
 

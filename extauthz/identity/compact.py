@@ -40,14 +40,23 @@ class Parts(Struct, frozen=True, gc=False):
     signature: bytes
 
 
-def take_apart(text: str) -> Parts | str:
-    """The parts of a compact JWS, or why it is none."""
+def split_compact(text: str) -> tuple[bytes, bytes, bytes] | str:
+    """Header, payload and signature of a compact JWS, or why it is none."""
     segments = text.split(".", _SEGMENTS_SIGNED)
     if len(segments) != _SEGMENTS_SIGNED or "" in segments:
         return "not three segments"
     header, payload, signature = (base64url.decode(segment) for segment in segments)
     if header is None or payload is None or signature is None:
         return "a segment that is not canonical base64url"
+    return header, payload, signature
+
+
+def take_apart(text: str) -> Parts | str:
+    """The parts of a compact JWS, or why it is none."""
+    parts = split_compact(text)
+    if isinstance(parts, str):
+        return parts
+    header, payload, signature = parts
     try:
         members, claims = read_object(header), read_object(payload)
     except AmbiguousJsonError as error:

@@ -37,6 +37,13 @@ class Origins(Struct, frozen=True):
             return None
         return origin + path
 
+    def target_uri(self, request: Request) -> str | None:
+        """The public URL as the client wrote it, with query (RFC 9421 section 2.2.2); None where not known."""
+        origin, query = self._find(request.host), f"?{request.query}" if request.query else ""
+        if not origin or not _PATH.fullmatch(request.raw_path) or not _VISIBLE.fullmatch(f"/{query}"):
+            return None
+        return f"{origin}{request.raw_path or '/'}{query}"
+
     def _find(self, host: str) -> str:
         for pattern, origin in self.by_host:
             captured = pattern.match(host)

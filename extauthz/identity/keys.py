@@ -1,4 +1,4 @@
-"""Keys of an issuer (RFC 7517): only public keys that are strong enough and fit for signatures get in.
+"""Keys of an issuer or a client (RFC 7517): only public keys that are strong enough and fit for signatures get in.
 
 Rule 1: one bad key is left out and named; an unreadable document is refused as a whole.
 Rule 2: a certificate or an address inside a key (`x5c`, `x5u`) is never read.
@@ -7,7 +7,7 @@ Rule 2: a certificate or an address inside a key (`x5c`, `x5u`) is never read.
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
@@ -23,7 +23,7 @@ from msgspec import Struct
 from extauthz.identity import base64url
 from extauthz.identity.algorithms import ALGORITHMS
 from extauthz.identity.compact import MAX_KEY_ID
-from extauthz.identity.issuer import MAX_RSA_BITS, MIN_RSA_BITS, Issuer
+from extauthz.identity.issuer import MAX_RSA_BITS, MIN_RSA_BITS
 from extauthz.identity.spellings import TEMPLATE
 from extauthz.identity.strict_json import AmbiguousJsonError, read_object
 
@@ -86,11 +86,35 @@ class KeySet(Struct, frozen=True):
 NO_KEYS = KeySet((), {}, b"", b"")
 
 
+class Owner(Protocol):
+    """Whose keys a document holds, as far as it matters which are usable: an Issuer, or a client."""
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` the keys are for, maybe a template."""
+        ...
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What the keys may be used with."""
+        ...
+
+    @property
+    def min_rsa_bits(self) -> int:
+        """What an RSA key has at least."""
+        ...
+
+    @property
+    def digest(self) -> bytes:
+        """Of everything that is known of the owner."""
+        ...
+
+
 class _UnusableError(ValueError):
     """Why one key is left out."""
 
 
-def parse_jwks(text: bytes, issuer: Issuer) -> tuple[KeySet, list[str]]:
+def parse_jwks(text: bytes, issuer: Owner) -> tuple[KeySet, list[str]]:
     """Read a JWK set; return what is usable with this issuer, and a line about each key that is not.
 
     Keys for encryption are left out without a word, for many issuers publish them beside. Raises JwksError.
@@ -147,7 +171,7 @@ def _members(text: bytes) -> list[object]:
     return members
 
 
-def _key_set(keys: tuple[Key, ...], issuer: Issuer) -> KeySet:
+def _key_set(keys: tuple[Key, ...], issuer: Owner) -> KeySet:
     by_id: dict[str, tuple[Key, ...]] = {}
     for key in keys:
         by_id[key.id] = (*by_id.get(key.id, ()), key)
@@ -161,7 +185,7 @@ def _named(member: object) -> str:
     return f" `{key_id[:64]}`" if isinstance(key_id, str) and key_id.isprintable() else ""
 
 
-def _read_key(member: object, issuer: Issuer) -> Key | None:
+def _read_key(member: object, issuer: Owner) -> Key | None:
     """One key, None for a key that is not meant for signatures."""
     if not isinstance(member, dict):
         _leave_out("not an object")

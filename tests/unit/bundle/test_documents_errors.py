@@ -216,7 +216,7 @@ CASES = [
         "profile.yaml",
         "  tenancy:\n",
         "  quota: {}\n  tenancy:\n",
-        "profile.yaml:7: spec.quota: unknown field `quota`: allowed are `audit`, `authentication`, `fapi`, `match`, `senderConstraint`, `stepUp`, `tenancy`",
+        "profile.yaml:7: spec.quota: unknown field `quota`: allowed are `audit`, `authentication`, `fapi`, `match`, `messageSignature`, `senderConstraint`, `signedBody`, `stepUp`, `tenancy`",
     ),
     (
         "tenancy.yaml",

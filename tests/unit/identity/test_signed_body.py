@@ -1,0 +1,197 @@
+"""Signed bodies (SG-04): for this endpoint, from this client's organisation, made just now, used once."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from extauthz.identity.base64url import encode
+from extauthz.identity.signature_rules import Audience
+from extauthz.identity.signed_body import ONCE_FOR, verify_body
+from extauthz.model.decision import Deny, FirstUse
+from extauthz.model.paths import PathPattern, parse_pattern
+from extauthz.model.request import Peer
+from extauthz.model.subject import ANONYMOUS
+from tests.unit.identity.signatures import (
+    BODIES,
+    CALLER,
+    CLIENT,
+    NOW,
+    ORGANISATION,
+    URL,
+    a_jws,
+    a_payment,
+    judged,
+    origins,
+)
+from tests.unit.identity.tokens import OTHER_RSA
+
+
+def used(**claims: Any) -> FirstUse:
+    found = judged(a_payment(a_jws(claims)))
+    assert isinstance(found, FirstUse)
+    return found
+
+
+def test_sg_04_a_signed_payment_is_accepted_as_a_use_of_its_jti_for_a_day() -> None:
+    use = used()
+    assert NOW + ONCE_FOR < use.expires <= NOW + ONCE_FOR + 2 * 3600
+    assert judged(a_payment(a_jws(), media_type="application/jwt; charset=utf-8")) == use
+
+
+def test_sg_04_methods_without_a_signed_body_are_left_alone() -> None:
+    assert judged(a_payment(None, method="GET", media_type="text/plain")) is None
+
+
+def test_sg_04_a_use_is_told_by_issuer_client_and_jti_alone() -> None:
+    assert used(data={"other": 1}, iat=NOW - 1).key == used().key
+    assert used(jti="another").key != used().key
+    rules = replace(BODIES, keys={"b": BODIES.keys[CLIENT]}, organisations={"b": ORGANISATION})
+    other = judged(a_payment(a_jws()), rules, replace(CALLER, client="b"))
+    assert isinstance(other, FirstUse)
+    assert other.key != used().key
+
+
+def test_sg_04_a_gateway_and_a_sidecar_may_each_count_a_use_of_their_own() -> None:
+    rules = replace(BODIES, per_proxy=True)
+    asked = [
+        replace(a_payment(a_jws()), destination=Peer(principal=f"spiffe://cluster.local/ns/bank/sa/{name}"))
+        for name in ("gateway", "sidecar", "gateway")
+    ]
+    gateway, sidecar, again = (judged(request, rules) for request in asked)
+    assert gateway == again
+    assert gateway != sidecar
+    assert {judged(request) for request in asked} == {judged(a_payment(a_jws()))}
+
+
+def test_sg_04_no_two_uses_run_into_each_other() -> None:
+    keys = dict.fromkeys(("a", "ab"), BODIES.keys[CLIENT])
+    rules = replace(BODIES, keys=keys, organisations=dict.fromkeys(keys, ORGANISATION))
+    one = judged(a_payment(a_jws({"jti": "bc"})), rules, replace(CALLER, client="a"))
+    two = judged(a_payment(a_jws({"jti": "c"})), rules, replace(CALLER, client="ab"))
+    assert isinstance(one, FirstUse)
+    assert isinstance(two, FirstUse)
+    assert one.key != two.key
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"iss": "other"}, "`iss` is not the client's organisation"),
+        ({"iss": None}, "`iss` is not the client's organisation"),
+        ({"iss": [ORGANISATION]}, "`iss` is not the client's organisation"),
+        ({"aud": None}, "made for another endpoint"),
+        ({"aud": f"{URL}/17"}, "made for another endpoint"),
+        ({"aud": "https://evil.test/payments"}, "made for another endpoint"),
+        ({"aud": f"{URL}?a=b"}, "made for another endpoint"),
+        ({"aud": [URL, "https://evil.test"]}, "made for another endpoint"),
+        ({"aud": []}, "made for another endpoint"),
+        ({"iat": None}, "no `iat`, or too old or too new"),
+        ({"iat": str(NOW)}, "no `iat`, or too old or too new"),
+        ({"iat": True}, "no `iat`, or too old or too new"),
+        ({"iat": float(NOW)}, "no `iat`, or too old or too new"),
+        ({"iat": NOW - 61}, "no `iat`, or too old or too new"),
+        ({"iat": NOW + 61}, "no `iat`, or too old or too new"),
+        ({"exp": NOW}, "its own `exp` or `nbf` does not hold"),
+        ({"exp": "x"}, "its own `exp` or `nbf` does not hold"),
+        ({"nbf": NOW + 61}, "its own `exp` or `nbf` does not hold"),
+        ({"jti": None}, "no `jti` of at most 256 characters"),
+        ({"jti": ""}, "no `jti` of at most 256 characters"),
+        ({"jti": 5}, "no `jti` of at most 256 characters"),
+        ({"jti": "x" * 257}, "no `jti` of at most 256 characters"),
+    ],
+)
+def test_sg_04_claims_that_do_not_hold_are_refused(claims: dict[str, Any], why: str) -> None:
+    assert judged(a_payment(a_jws(claims))) == why
+
+
+@pytest.mark.parametrize("claims", [{"iat": NOW - 60}, {"iat": NOW + 60}, {"aud": [URL]}, {"exp": NOW + 1, "nbf": NOW}])
+def test_sg_04_claims_that_hold_are_accepted(claims: dict[str, Any]) -> None:
+    assert isinstance(judged(a_payment(a_jws(claims))), FirstUse)
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ({"algorithm": "RS256"}, "not one of the accepted algorithms"),
+        ({"algorithm": "PS512", "kid": "rsa"}, "not one of the accepted algorithms"),
+        ({"alg": "none"}, "not one of the accepted algorithms"),
+        ({"alg": None}, "not one of the accepted algorithms"),
+        ({"kid": None}, "no `kid`"),
+        ({"kid": "x" * 257}, "no `kid`"),
+        ({"kid": "unknown"}, "no such key of this client"),
+        ({"kid": "ec"}, "no such key of this client"),
+        ({"typ": "at+jwt"}, "not of the type `JWT`"),
+        ({"typ": "dpop+jwt"}, "not of the type `JWT`"),
+        ({"typ": 1}, "not of the type `JWT`"),
+        ({"crit": ["exp"]}, "a header with `crit`"),
+        ({"crit": []}, "a header with `crit`"),
+        ({"b64": False}, "a header with `b64`"),
+        ({"b64": True}, "a header with `b64`"),
+        ({"jwk": {"kty": "RSA"}}, "a header with `jwk`"),
+        ({"jku": "https://evil.test/keys"}, "a header with `jku`"),
+        ({"x5u": "https://evil.test/chain"}, "a header with `x5u`"),
+        ({"x5c": ["MII"]}, "a header with `x5c`"),
+        ({"typ": "x" * 2048}, "a header of more than 2048 bytes"),
+        ({"signer": OTHER_RSA}, "the signature does not fit"),
+    ],
+)
+def test_sg_04_headers_and_keys_that_do_not_fit_are_refused(header: dict[str, Any], why: str) -> None:
+    assert judged(a_payment(a_jws(**header))) == why
+
+
+def test_sg_04_only_registered_clients_sign() -> None:
+    nobody = "no key is registered for the client"
+    assert judged(a_payment(a_jws()), subject=ANONYMOUS) == nobody
+    assert judged(a_payment(a_jws()), subject=replace(CALLER, client="tpp-2")) == nobody
+    unknown = replace(BODIES, organisations={})
+    assert judged(a_payment(a_jws()), unknown) == "`iss` is not the client's organisation"
+
+
+def test_sg_04_a_body_that_is_not_here_in_whole_is_refused() -> None:
+    assert "`withRequestBody`" in str(judged(a_payment(None)))
+    assert "`withRequestBody`" in str(judged(a_payment(None, **{"content-length": "900"})))
+    assert "`maxRequestBytes`" in str(judged(replace(a_payment(a_jws()), body_is_partial=True)))
+    assert "`maxBodyBytes`" in str(judged(a_payment(a_jws()), replace(BODIES, max_body=10)))
+    assert judged(a_payment(b"", **{"content-length": "0"})) == "not three segments"
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "", "application/jwt+json", "application/jwt, text/plain"])
+def test_sg_04_other_media_types_are_refused(media_type: str) -> None:
+    assert judged(a_payment(a_jws(), media_type=media_type)) == "not of the media type"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"aud": "x"}', "not three segments"),
+        ("é.a.b".encode(), "not a compact JWS"),
+        (a_jws() + b"\n", "a segment that is not canonical base64url"),
+        (a_jws() + b"=", "a segment that is not canonical base64url"),
+        (b".".join([encode(b'{"alg":"PS256","alg":"PS256"}').encode(), b"e30", b"AA"]), "a member name used twice"),
+    ],
+)
+def test_sg_04_what_has_no_single_reading_is_refused(body: bytes, why: str) -> None:
+    assert judged(a_payment(body)) == why
+
+
+def test_sg_04_the_audience_may_be_written_as_patterns() -> None:
+    pattern = parse_pattern("/open/*/payments/**")
+    assert isinstance(pattern, PathPattern)
+    rules = replace(BODIES, audience=(Audience("https://open.bank.test", pattern),), origins=origins())
+
+    def asked(audience: str) -> bool:
+        return isinstance(judged(a_payment(a_jws({"aud": audience})), rules), FirstUse)
+
+    assert asked("https://open.bank.test/open/v4/payments/pix")
+    assert not asked("https://open.bank.test/open/payments")
+    assert not asked("https://open.bank.test/open/v4/payments/../../x")
+    assert not asked("https://evil.test/open/v4/payments")
+    assert not asked(URL)
+
+
+@given(body=st.binary(max_size=300) | st.from_regex(rb"[\w-]{1,80}\.[\w-]{1,80}\.[\w-]{1,80}", fullmatch=True))
+def test_sg_04_whatever_the_body_the_answer_is_a_refusal(body: bytes) -> None:
+    assert isinstance(verify_body(a_payment(body), CALLER, BODIES, NOW), Deny)
