@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: load scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: bench load scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -29,6 +29,10 @@ SECONDS ?= 30
 LOAD_USER ?= GatewayUser
 load: $(STAMP) ## locust on the demo's stack at a constant arrival rate; fails above the SLO
 	$(BIN)/python loadtest/run.py --rate $(RATE) --seconds $(SECONDS) --user $(LOAD_USER)
+
+ROUNDS ?= 5
+bench: $(STAMP) ## CPU for a Check against a no-op stock grpc.server, as paired ratios; loadtest/results/bench.*
+	$(BIN)/python -m loadtest.bench --rounds $(ROUNDS)
 
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
 	$(BIN)/python loadtest/scale.py

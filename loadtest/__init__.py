@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: one command each, see docs/load-tests.md."""

@@ -1,0 +1,84 @@
+"""The CheckRequest of the benchmarks: what an Istio sidecar sends for an officer of the bank, 22 headers, one token."""
+
+import struct
+from collections.abc import Mapping
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+
+from extauthz.cli.demo_requests import HOST, INTERACTION, OFFICER
+from extauthz.cli.demo_stack import Issuer
+from extauthz.cli.demo_tokens import Minter
+from loadtest.http2 import Header
+
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+# As Envoy's own gRPC client sends them; h2load adds its user-agent.
+GRPC_HEADERS: tuple[Header, ...] = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", CHECK),
+    (":authority", "extauthz.extauthz.svc.cluster.local"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+    ("grpc-timeout", "1000m"),
+    ("x-envoy-internal", "true"),
+    ("x-forwarded-for", "10.1.2.3"),
+)
+_PATH = "/api/customers/c-4711/accounts?limit=50"
+_HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "gzip, deflate, br",
+    "accept-language": "de-DE,de;q=0.9,en;q=0.8",
+    "cache-control": "no-cache",
+    "content-type": "application/json",
+    "user-agent": "bank-mobile/7.3 (iOS 19.1; build 7301)",
+    "x-b3-sampled": "0",
+    "x-envoy-attempt-count": "1",
+    "x-envoy-internal": "true",
+    "x-fapi-auth-date": "Sun, 10 Sep 2017 19:43:31 GMT",
+    "x-fapi-customer-ip-address": "203.0.113.7",
+    "x-fapi-interaction-id": INTERACTION,
+    "x-forwarded-client-cert": (
+        f'By=spiffe://cluster.local/ns/banking/sa/customers;Hash={"a" * 64};Subject="";'
+        "URI=spiffe://cluster.local/ns/istio-system/sa/ingress"
+    ),
+    "x-forwarded-for": "203.0.113.7,10.1.2.3",
+    "x-forwarded-proto": "https",
+    "x-request-id": "6f1c9d3e-1111-4222-8333-444444444444",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+}
+
+
+def check_request(headers: Mapping[str, str], path: str = _PATH, method: str = "GET", host: str = HOST) -> bytes:
+    """The bytes of a sidecar's question about a request with these headers."""
+    check = CheckRequest()
+    attributes = check.attributes
+    attributes.source.address.socket_address.address = "10.1.2.3"
+    attributes.source.address.socket_address.port_value = 41234
+    attributes.source.principal = "spiffe://cluster.local/ns/istio-system/sa/ingress"
+    attributes.destination.address.socket_address.address = "10.1.2.4"
+    attributes.destination.address.socket_address.port_value = 8080
+    attributes.destination.principal = "spiffe://cluster.local/ns/banking/sa/customers"
+    attributes.request.time.GetCurrentTime()
+    http = attributes.request.http
+    http.id, http.method, http.path, http.host = "1234567890123456789", method, path, host
+    http.scheme, http.protocol = "https", "HTTP/2"
+    http.headers.update({":method": method, ":path": path, ":authority": host, ":scheme": "https", **headers})
+    return bytes(check.SerializeToString())
+
+
+def officer(issuer: Issuer) -> bytes:
+    """An officer reads a customer: allowed, with a token that is the same each time."""
+    return check_request({**_HEADERS, "authorization": f"Bearer {Minter(issuer).mint(OFFICER.claims)}"})
+
+
+def framed(message: bytes) -> bytes:
+    """With gRPC's prefix: not compressed, length."""
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+def read_answer(body: bytes) -> tuple[int, str]:
+    """(HTTP status that the client gets, reason code) of a framed CheckResponse."""
+    answer = CheckResponse.FromString(body[5:])
+    fields = answer.dynamic_metadata.fields
+    reason = fields["reason"].string_value if "reason" in fields else ""
+    return (answer.denied_response.status.code if answer.status.code else 200), reason
