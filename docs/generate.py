@@ -141,10 +141,35 @@ def bundle() -> str:
     )
 
 
+def archive() -> str:
+    """The file that carries a bundle, and what is signed."""
+    from extauthz.bundle.manifest import Manifest  # noqa: PLC0415 - as above
+    from extauthz.bundle.trust import Signatures  # noqa: PLC0415
+
+    return struct_page(
+        "Bundle archive",
+        "`extauthz bundle build` writes a gzip member (RFC 1952: no name, no time; blocks stored unless `--compress`) "
+        "of one tar archive (POSIX.1-1988, ustar). Its members are plain files with mode 0644, owner 0 and time 0: "
+        "first `.manifest.json`, then `.manifest.sig` if there are signatures, then the bundle's files by path, each "
+        "listed in the manifest. The archive ends with two blocks of zeros and is padded to a multiple of 10240 "
+        "bytes. A server reads nothing else: no links, directories, devices, extended headers, repeated members, other "
+        "order or bytes between and behind. Both files may also lie in a directory, beside the files they are about."
+        "\n\nBoth are JSON without white space, members in the order below. A signature is over the exact bytes of "
+        "`.manifest.json`; `openssl pkeyutl -verify -rawin` can check it.",
+        [("`.manifest.json`", Manifest), ("`.manifest.sig`", Signatures)],
+    )
+
+
 def main() -> int:
     """Write every page; return 0."""
     PAGES.mkdir(exist_ok=True)
-    pages = (("reasons", reasons), ("configuration", configuration), ("bundle", bundle), ("checks", checks.page))
+    pages = (
+        ("reasons", reasons),
+        ("configuration", configuration),
+        ("bundle", bundle),
+        ("checks", checks.page),
+        ("bundle-archive", archive),
+    )
     for name, page in pages:
         (PAGES / f"{name}.md").write_text(HEADER + page(), encoding="utf-8")
     return 0

@@ -1,11 +1,15 @@
 """What is wrong in the files of a bundle, and where: file, line and field."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 from extauthz.model.problems import Location
+
+# What a bundle goes through on its way into force. Names of metrics, of journal records and in messages: public API.
+Step = Literal["fetch", "unpack", "verify", "parse", "lint", "compile", "test", "activate"]
+STEPS: Final[tuple[Step, ...]] = get_args(Step)
 
 # A reader mends the first few and runs again; a line each for ten thousand broken policies helps nobody.
 MAX_FINDINGS = 1000
@@ -28,12 +32,18 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class BundleError(Exception):
-    """A bundle, or a file of it, that may not be used: all its findings, errors and warnings."""
+    """A bundle, or a file of it, that may not be used: all its findings, errors and warnings, and where it failed."""
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    def __init__(self, findings: Iterable[Finding], step: Step = "parse") -> None:
+        self.step = step
         ordered = sorted(findings, key=lambda finding: finding.severity == "warning")
         self.findings = in_order(ordered[:MAX_FINDINGS])
         super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+def refusal(file: str, message: str, step: Step) -> BundleError:
+    """The error for one thing that is wrong with one file."""
+    return BundleError([Finding(file=file, message=message)], step)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

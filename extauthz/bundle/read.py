@@ -13,13 +13,14 @@ from msgspec import Struct
 from extauthz.bundle.cases import Case, check_cases, read_cases
 from extauthz.bundle.compile import Compiled, compile_documents
 from extauthz.bundle.documents import Document, Documents, read_documents
-from extauthz.bundle.finding import BundleError, Finding, in_order
+from extauthz.bundle.finding import BundleError, Finding, Step, in_order
 from extauthz.bundle.kinds import KINDS, BundleSpec
 from extauthz.bundle.lint import lint, same_routes
 from extauthz.identity import Issuer
 from extauthz.model.ports import TokenCache
 from extauthz.snapshot import ProfileIndex, Snapshot
 
+UNNAMED = "bundle"  # what a bundle is called that has no Bundle document
 _SHORT_DIGEST = 12  # hex digits that stand for a revision without a name, as in version control
 
 
@@ -30,6 +31,7 @@ class Built(Struct, frozen=True):
     issuers: tuple[Issuer, ...]
     warnings: list[Finding]
     tests: tuple[Case, ...]
+    name: str = UNNAMED  # of the Bundle document
 
 
 def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
@@ -39,10 +41,11 @@ def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
         compiled = compile_documents(documents, files)
         findings = documents.findings + compiled.findings + check_cases(documents)
         findings += same_routes(documents, compiled.profiles) + _whole(documents, files)
-        if not any(finding.severity == "error" for finding in findings):
+        if not _has_error(findings):
             findings += lint(documents, compiled)
-        if any(finding.severity == "error" for finding in findings):
-            raise BundleError(findings)
+        if _has_error(findings):
+            broken: list[tuple[Step, list[Finding]]] = [("parse", documents.findings), ("compile", compiled.findings)]
+            raise BundleError(findings, next((step for step, found in broken if _has_error(found)), "lint"))
         return _build(documents, compiled, bundle_digest(files), tokens, in_order(findings))
 
 
@@ -54,6 +57,10 @@ def bundle_digest(files: Mapping[str, bytes]) -> str:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
     return digest.hexdigest()
+
+
+def _has_error(findings: list[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenCache, warnings: list[Finding]) -> Built:
@@ -71,7 +78,7 @@ def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenC
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
     )
     cases = [case for document in documents.by_kind["PolicyTest"] for case in read_cases(document, compiled.issuers)]
-    return Built(snapshot, tuple(compiled.issuers.values()), warnings, tuple(cases))
+    return Built(snapshot, tuple(compiled.issuers.values()), warnings, tuple(cases), about.name if about else UNNAMED)
 
 
 def _whole(documents: Documents, files: Mapping[str, bytes]) -> list[Finding]:

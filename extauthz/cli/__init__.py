@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 _COMMANDS = {
     "serve": "run the decision server",
     "check": "decide one request offline and explain it",
-    "bundle": "lint, test and describe a bundle",
+    "bundle": "lint, test, build and sign a bundle",
     "ctl": "revoke tokens and freeze callers on a running server",
     "audit": "verify the journal",
     "token": "mint test tokens for the demo issuer",

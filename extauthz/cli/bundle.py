@@ -8,6 +8,7 @@ from msgspec import json
 
 from extauthz.bundle import Built, BundleError, Coverage, Finding, coverage, read_bundle, run_tests
 from extauthz.cli import ExitCode
+from extauthz.cli.bundle_build import build, keygen, sign_command, verify_command
 from extauthz.cli.bundle_report import describe, finding_line, print_results, write_junit
 from extauthz.model.ports import NoTokenCache
 from extauthz.sources import load_directory
@@ -20,7 +21,11 @@ _FORMAT = click.option(
 
 @click.group(name="bundle")
 def command() -> None:
-    """Lint, test and describe the bundle in a directory."""
+    """Lint, test and describe the bundle in a directory; build, sign and verify archives of it."""
+
+
+for subcommand in (build, sign_command, verify_command, keygen):
+    command.add_command(subcommand)
 
 
 @command.command(

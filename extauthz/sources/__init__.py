@@ -1,6 +1,7 @@
 """The world coming in, in the background: bundles, and keys of issuers."""
 
-from extauthz.sources.bundles import Activation, BundleOptions, BundleSource, load_directory
+from extauthz.sources.bundles import Activation, BundleOptions, BundleSource
+from extauthz.sources.directory import load_directory, load_package
 from extauthz.sources.introspection import (
     Introspected,
     IntrospectionOptions,
@@ -46,5 +47,6 @@ __all__ = [
     "TokenOptions",
     "UnknownEntryError",
     "load_directory",
+    "load_package",
     "load_revocations",
 ]

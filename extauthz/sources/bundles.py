@@ -22,7 +22,7 @@ from extauthz.model.ports import NoTokenCache
 from extauthz.sources.directory import directories_of, find_root, list_files, load_directory
 from extauthz.sources.live import Live
 
-__all__ = ["Activation", "BundleOptions", "BundleSource", "load_directory"]
+__all__ = ["Activation", "BundleOptions", "BundleSource"]
 
 # Editors and copies write a file in several steps; a directory that rests this long is taken to be complete.
 _SETTLE_SECONDS: Final = 0.1

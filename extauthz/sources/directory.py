@@ -1,6 +1,7 @@
 """A bundle's directory → its files in memory, all of one state.
 
-Rule 1: only regular `.yaml`, `.yml` and `.json` files below the directory; hidden files are skipped.
+Rule 1: only regular `.yaml`, `.yml` and `.json` files below the directory; hidden files are skipped, but for the
+        manifest and the signatures that `extauthz bundle sign` puts there.
 Rule 2: the directory's own links are followed (git-sync links the directory, Kubernetes links `..data` within it);
         no other link may lead out of it.
 Rule 3: sizes and counts are capped before anything is read.
@@ -13,12 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.bundle import BundleError, Finding
+from extauthz.bundle import BundleError, Package
+from extauthz.bundle.finding import refusal
+from extauthz.bundle.package import (
+    EXTENSIONS,
+    MANIFEST_FILE,
+    MAX_FILES,
+    MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    MAX_TOTAL_BYTES,
+    SIGNATURE_FILE,
+)
 from extauthz.bundle.syntax import MAX_FILE_BYTES
 
-MAX_FILES: Final = 20_000  # one file a policy for twice the largest bundle we measure
-MAX_TOTAL_BYTES: Final = 64 << 20
-_EXTENSIONS: Final = (".yaml", ".yml", ".json")
+_SEAL: Final = {MANIFEST_FILE: MAX_MANIFEST_BYTES, SIGNATURE_FILE: MAX_SIGNATURE_BYTES}
 _ATTEMPTS: Final = 20
 _PAUSE: Final = 0.05  # seconds between two attempts to see the directory at rest
 
@@ -27,7 +36,12 @@ Listing = tuple[tuple[str, tuple[int, int, int, int, int]], ...]
 
 
 def load_directory(path: Path | str) -> dict[str, bytes]:
-    """Every file of the bundle by its path below `path`, with `/`. Raises BundleError.
+    """Every file of the bundle by its path below `path`, with `/`. Raises BundleError."""
+    return load_package(path).files
+
+
+def load_package(path: Path | str) -> Package:
+    """The bundle with the manifest and the signatures beside it, if there are any. Raises BundleError.
 
     Read again when anything changed meanwhile, so that the result never mixes two states.
     """
@@ -39,7 +53,8 @@ def load_directory(path: Path | str) -> dict[str, bytes]:
             before = list_files(root)
             files = {name: _read(root, name, state[:2]) for name, state in before}
             if find_root(path) == root and list_files(root) == before:
-                return files
+                manifest, signatures = files.pop(MANIFEST_FILE, None), files.pop(SIGNATURE_FILE, None)
+                return Package(files, manifest, signatures)
         except FileNotFoundError:
             continue  # a file or the whole state was replaced under our hands
         except OSError as error:
@@ -77,8 +92,9 @@ def list_files(root: Path) -> Listing:
             continue
         if entry.is_symlink() and not Path(entry.path).resolve(strict=True).is_relative_to(root):
             raise _refuse(name, "a link that leads out of the bundle: copy the file into it")
-        if state.st_size > MAX_FILE_BYTES:
-            raise _refuse(name, f"the file has {state.st_size} bytes, at most {MAX_FILE_BYTES} are read: split it")
+        cap = _SEAL.get(name, MAX_FILE_BYTES)
+        if state.st_size > cap:
+            raise _refuse(name, f"the file has {state.st_size} bytes, at most {cap} are read: split it")
         total += state.st_size
         if total > MAX_TOTAL_BYTES:
             raise _refuse(name, f"the bundle has more than {MAX_TOTAL_BYTES} bytes: split it")
@@ -112,10 +128,12 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]
     for entry in found:
         name = f"{prefix}{entry.name}"
         if entry.name.startswith("."):
+            if name in _SEAL:
+                yield name, entry
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), f"{name}/")
-        elif entry.name.endswith(_EXTENSIONS):
+        elif entry.name.endswith(EXTENSIONS):
             if not entry.name.isprintable():
                 raise _refuse(name, "the file's name is not printable UTF-8: rename it")
             yield name, entry
@@ -145,4 +163,4 @@ def _words(error: Exception) -> str:
 
 
 def _refuse(file: str, message: str) -> BundleError:
-    return BundleError([Finding(file=file, message=message)])
+    return refusal(file, message, "fetch")
