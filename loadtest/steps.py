@@ -19,7 +19,7 @@ from typing import Any
 
 import scale
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from points import BANK_CASES, Case, Point, bank, questions, token
+from points import BANK_CASES, Case, Point, bank, public_key, questions, token
 
 import extauthz.check
 import extauthz.handler
@@ -166,7 +166,7 @@ def grow(rounds: int, tokens: int, say: Callable[[str], None]) -> dict[str, obje
 
     say("loading bundles")
     plain = questions(SCALE_CASE, [one], 0, BATCH)
-    points = [Point(scale.bundle(*size)) for size in ((10, 1), (10_000, 1), (10, 1_000))]
+    points = [_scaled(*size) for size in ((10, 1), (10_000, 1), (10, 1_000))]
     small, policies, tenants = points
     longer = questions(SCALE_CASE, [one], 0, BATCH, 60)
     shorter = questions(SCALE_CASE, [one], 0, BATCH, 10)
@@ -177,7 +177,7 @@ def grow(rounds: int, tokens: int, say: Callable[[str], None]) -> dict[str, obje
     growth.compare("tenants", (1, small, steady(plain)), (1_000, tenants, steady(plain)))
     growth.compare("headers", (10, small, steady(shorter)), (22, small, steady(plain)), (60, small, steady(longer)))
 
-    full = Point(scale.bundle(10_000, 1_000), tokens=tokens)
+    full = _scaled(10_000, 1_000, tokens)
     points.append(full)
     callers = _fill(full, tokens, say)
     freeze()
@@ -193,6 +193,11 @@ def grow(rounds: int, tokens: int, say: Callable[[str], None]) -> dict[str, obje
     for point in points:
         point.close()
     return {"growth": growth.rows, "longest_gc_pause_ms": pauses.longest * 1e3, "goal": GROWTH}
+
+
+def _scaled(policies: int, tenants: int, tokens: int = 1_000) -> Point:
+    keys = json.dumps({"keys": [public_key()]}).encode()
+    return Point(scale.bundle(policies, tenants) | {"keys.json": keys}, tokens)
 
 
 def _fill(point: Point, count: int, say: Callable[[str], None]) -> list[str]:
