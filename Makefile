@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: bench load scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: bench capacity load scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -34,12 +34,15 @@ ROUNDS ?= 5
 bench: $(STAMP) ## CPU for a Check against a no-op stock grpc.server, as paired ratios; loadtest/results/bench.*
 	$(BIN)/python -m loadtest.bench --rounds $(ROUNDS)
 
+capacity: $(STAMP) ## throughput to saturation, then 0.5 to 4 times that, and a flood of forged tokens; loadtest/results/capacity.*
+	$(BIN)/python -m loadtest.capacity
+
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
 	$(BIN)/python loadtest/scale.py
 
 tokens: $(STAMP) ## what tokens cost, cached, proven, verified and forged, as ratios; good ones beside a flood
 	$(BIN)/python loadtest/tokens.py
-	$(BIN)/python loadtest/flood.py
+	$(BIN)/python -m loadtest.flood
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

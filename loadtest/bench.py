@@ -7,120 +7,28 @@ that a busy neighbour slows both of a pair alike.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from extauthz.cli.demo_stack import start_issuer
-from loadtest import figures, h2load, report, servers
+from loadtest import bench_report, figures, h2load, report, servers
+from loadtest.bench_runs import OPEN, STREAMS, VARIED, Bench, Cell, Sample
 from loadtest.http2 import Question
-from loadtest.openloop import Client, always, poisson, sharp_timers
-from loadtest.questions import GRPC_HEADERS, framed, officer, read_answer
+from loadtest.openloop import Client, sharp_timers
+from loadtest.questions import GRPC_HEADERS, officers, read_answer
 from loadtest.servers import Target
 
 BUDGET = {"streams_1": 0.55, "streams_16": 0.40, "rps_1000": 0.65}
-STREAMS = {"streams_1": 1, "streams_16": 16}
-RATE = 1000.0
-CLIENT_CORE, SERVER_CORE = 0, 1  # places in the list of cores we may use
-_WARM_UP = 300
-_CALIBRATION = 400
-
-
-class Sample(NamedTuple):
-    """One run against one server."""
-
-    cpu_us: float  # of the server, for one Check
-    rps: float
-    latencies: list[float]  # seconds
-
-
-class Cell(NamedTuple):
-    """One scenario, pinned or free."""
-
-    scenario: str
-    pinned: bool
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.scenario} {'pinned' if self.pinned else 'free'}"
-
-
-class Bench:
-    """Two servers and the questions for them."""
-
-    def __init__(self, question: bytes, answer_size: int, targets: Sequence[Target], work: Path) -> None:
-        """`answer_size`: bytes of a right answer with gRPC's prefix; every answer has that many."""
-        self._question, self._size, self.targets, self._work = question, answer_size, targets, work
-        self._counts: dict[tuple[str, str], int] = {}  # questions of a closed loop, by server and scenario
-        self._all = set(servers.cores())
-
-    def run(self, cell: Cell, target: Target, seconds: float) -> Sample:
-        """Measure. Raises LoadError when an answer is missing or not the right one."""
-        places = servers.cores()
-        client = places[CLIENT_CORE] if cell.pinned else None
-        servers.pin(target.pid, {places[SERVER_CORE]} if cell.pinned else self._all)
-        before = _allowed(target)
-        if cell.scenario in STREAMS:
-            asked, sample = self._closed(target, cell, seconds, client)
-        else:
-            asked, sample = self._open(target, seconds, client)
-        if target.admin and (allowed := _allowed(target) - before) < asked:
-            message = f"the server counts {allowed:g} allowed Checks of {asked} that were answered"
-            raise h2load.LoadError(message)
-        return sample
-
-    def _closed(self, target: Target, cell: Cell, seconds: float, core: int | None) -> tuple[int, Sample]:
-        streams, place = STREAMS[cell.scenario], (target.name, cell.name)
-        if place not in self._counts:
-            rate = _CALIBRATION / self._ask(target, streams, _CALIBRATION, core).seconds
-            self._counts[place] = max(200, int(seconds * rate))
-        count = self._counts[place]
-        start = servers.cpu_seconds(target.pid)
-        run = self._ask(target, streams, count, core)
-        used = servers.cpu_seconds(target.pid) - start
-        if run.body_bytes != count * self._size:
-            message = f"{target.name}: {count} answers have {run.body_bytes} bytes instead of {count * self._size}"
-            raise h2load.LoadError(message)
-        return count, Sample(used / count * 1e6, count / run.seconds, run.latencies)
-
-    def _ask(self, target: Target, streams: int, count: int, core: int | None) -> h2load.Run:
-        shape = h2load.Shape(streams, count, core=core)
-        return h2load.closed_loop(target.address, GRPC_HEADERS, self._question, shape, self._work)
-
-    def _open(self, target: Target, seconds: float, core: int | None) -> tuple[int, Sample]:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        client = Client(target.address, GRPC_HEADERS)
-        try:
-            arrivals = list(poisson(RATE, seconds, seed=time.time_ns()))
-            start = servers.cpu_seconds(target.pid)
-            asked = always(Question(b"", self._question))
-            answers = [each for some in client.open_loop(arrivals, asked) for each in some]
-            used = servers.cpu_seconds(target.pid) - start
-        finally:
-            client.close()
-            os.sched_setaffinity(0, self._all)
-        wrong = sum(each.kind != self._size for each in answers)
-        if wrong:
-            message = f"{target.name}: {wrong} of {len(answers)} answers at {RATE:g} a second are not the right one"
-            raise h2load.LoadError(message)
-        latencies = [each.ended - each.due for each in answers]
-        return len(answers), Sample(used / len(answers) * 1e6, len(answers) / seconds, latencies)
-
-
-def _allowed(target: Target) -> float:
-    if not target.admin:
-        return 0.0
-    return servers.counters(target, "extauthz_checks_total", "outcome").get(("allow",), 0.0)
+QUESTIONS = 1000  # different ones, of as many callers as have their tokens cached
+CALLERS = 10
 
 
 def measure(bench: Bench, cells: Sequence[Cell], rounds: int, seconds: float) -> dict[str, list[list[Sample]]]:
@@ -151,10 +59,14 @@ def _retried(run: Callable[[], Sample]) -> Sample:
 
 
 def row(cell: Cell, samples: Sequence[Sequence[Sample]]) -> dict[str, Any]:
-    """The figures of one cell."""
+    """The figures of one cell; of each round a pair (extauthz, no-op)."""
     mine, base = ([pair[place].cpu_us for pair in samples] for place in (0, 1))
-    ratio = figures.paired(mine, base)
-    found: dict[str, Any] = {"scenario": cell.scenario, "pinned": cell.pinned, **ratio._asdict()}
+    found: dict[str, Any] = {
+        "scenario": cell.scenario,
+        "pinned": cell.pinned,
+        **figures.paired(mine, base)._asdict(),
+        "ratios": [round(a / b, 4) for a, b in zip(mine, base, strict=True)],
+    }
     for place, name in enumerate(("extauthz", "noop")):
         found[name] = {
             "cpu_us": round(median(pair[place].cpu_us for pair in samples), 2),
@@ -164,39 +76,21 @@ def row(cell: Cell, samples: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     return found
 
 
-def cells(*, free: bool) -> list[Cell]:
+def cells(scenarios: Sequence[str], *, free: bool) -> list[Cell]:
     """What is measured; pinned only where there are two cores."""
     kinds = [True] if len(servers.cores()) > 1 else []
     if free or not kinds:
         kinds.append(False)
-    return [Cell(scenario, pinned) for pinned in kinds for scenario in (*STREAMS, "rps_1000")]
+    return [Cell(scenario, pinned) for pinned in kinds for scenario in scenarios]
 
 
-def compare(rounds: int, seconds: float, *, free: bool = True, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """Start both servers, measure, and return what belongs into bench.json."""
-    sharp_timers()
-    h2load.say_if_absent()
-    measured = cells(free=free)
-    if not measured[0].pinned:
-        report.say("this machine lets us use one core: nothing is pinned, and the ratios say less")
-    with tempfile.TemporaryDirectory(prefix="extauthz-bench-") as name, ExitStack() as stack:
-        work = Path(name)
-        report.say("starting the issuer, extauthz with examples/banking, and the no-op server")
-        issuer = start_issuer(work, stack)
-        mine = servers.start_extauthz(work, stack, issuer, settings)
-        question = framed(officer(issuer))
-        answer = _sample(mine, question)
-        base = servers.start_noop(work, stack, answer[5:])
-        for target in (mine, base):
-            _warm_up(target, question)
-        bench = Bench(question, len(answer), (mine, base), work)
-        transport = servers.transport_kind(mine)
-        report.say(f"transport {transport}, a question of {len(question)} bytes, an answer of {len(answer)}")
-        found = measure(bench, measured, rounds, seconds)
-    rows = [row(cell, found[cell.name]) for cell in measured]
-    strict = measured[0].pinned
+def summary(rows: Sequence[dict[str, Any]], transport: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """What is in bench.json before steps and scaling; the ratios that are judged are the pinned ones."""
+    strict = any(each["pinned"] for each in rows)
     return {
-        "cpu_ratio": {each["scenario"]: each["median"] for each in rows if each["pinned"] == strict},
+        "cpu_ratio": {
+            each["scenario"]: each["median"] for each in rows if each["pinned"] == strict and each["scenario"] in BUDGET
+        },
         "cpu_ratio_free": {each["scenario"]: each["median"] for each in rows if not each["pinned"]},
         "pinned": strict,
         "transport": transport,
@@ -204,28 +98,43 @@ def compare(rounds: int, seconds: float, *, free: bool = True, settings: Sequenc
         "seconds": seconds,
         "client": "h2load" if h2load.available() else "own",
         "budget": BUDGET,
-        "cells": rows,
+        "cells": list(rows),
         "environment": report.environment(),
     }
 
 
-def _sample(target: Target, question: bytes) -> bytes:
-    """One answer, after the token was verified; ends here unless all of many are an explicit yes of one size."""
+def compare(measured: Sequence[Cell], rounds: int, seconds: float, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Start both servers, measure, and return what belongs into bench.json."""
+    sharp_timers()
+    h2load.say_if_absent()
+    if not measured[0].pinned:
+        report.say("this machine lets us use one core: nothing is pinned, and the ratios say less")
+    with tempfile.TemporaryDirectory(prefix="extauthz-bench-") as name, ExitStack() as stack:
+        work = Path(name)
+        report.say("starting the issuer, extauthz with examples/banking, and the no-op server")
+        issuer = start_issuer(work, stack)
+        mine = servers.start_extauthz(work, stack, issuer, settings)
+        asked = officers(issuer, QUESTIONS, CALLERS)
+        answer = _warm_up(mine, asked)
+        base = servers.start_noop(work, stack, answer[5:])
+        _warm_up(base, asked)
+        transport = servers.transport_kind(mine)
+        size = len(asked[0].body)
+        report.say(f"transport {transport}, a question of {size} bytes, an answer of {len(answer)}")
+        found = measure(Bench(asked, len(answer), (mine, base), work), measured, rounds, seconds)
+    return summary([row(cell, found[cell.name]) for cell in measured], transport, rounds, seconds)
+
+
+def _warm_up(target: Target, asked: Sequence[Question]) -> bytes:
+    """One of many answers; ends here unless all are an explicit yes of one size."""
     client = Client(target.address, GRPC_HEADERS, timeout=5)
-    asked = always(Question(b"", question))
-    answers = [each for some in client.closed_loop(1, _WARM_UP, asked) for each in some]
+    for _ in range(2):
+        answers = [each for some in client.closed_loop(4, len(asked), cycle(asked)) for each in some]
     client.close()
-    found = {read_answer(each.body) for each in answers if each.kind > 0}
-    if found != {(200, "policy_allowed")} or len({each.kind for each in answers}) != 1:
-        sys.exit(f"the server does not allow the question: {found}, { ({each.kind for each in answers}) }")
+    found, sizes = {read_answer(each.body) for each in answers if each.kind > 0}, {each.kind for each in answers}
+    if found != {(200, "policy_allowed")} or len(sizes) != 1:
+        sys.exit(f"{target.name} does not allow every question alike: {found}, sizes {sizes}")
     return answers[-1].body
-
-
-def _warm_up(target: Target, question: bytes) -> None:
-    client = Client(target.address, GRPC_HEADERS, timeout=5)
-    for _ in client.closed_loop(16, 10 * _WARM_UP, always(Question(b"", question))):
-        pass
-    client.close()
 
 
 def steps() -> Any:  # noqa: ANN401 - whatever the other script measured
@@ -242,38 +151,6 @@ def steps() -> Any:  # noqa: ANN401 - whatever the other script measured
     return json.loads(done.stdout)
 
 
-def write(result: dict[str, Any]) -> list[Path]:
-    """bench.json, plots and page."""
-    rows, scenarios = result["cells"], list(BUDGET)
-    groups = [
-        report.Series(name, scenarios, [each["median"] for each in rows if each["pinned"] == pinned])
-        for name, pinned in (("pinned", True), ("free", False))
-        if any(each["pinned"] == pinned for each in rows)
-    ]
-    cost = [
-        report.Series(name, scenarios, [each[name]["cpu_us"] for each in rows if each["pinned"] == result["pinned"]])
-        for name in ("extauthz", "noop")
-    ]
-    plots = {
-        "ratio": report.bars("CPU of a whole Check, no-op stock server = 1 (red: budget)", "ratio", groups, BUDGET),
-        "cpu": report.bars("CPU of one request", "microseconds", cost),
-    }
-    table = report.Table(
-        f"CPU for one Check, transport {result['transport']}, {result['rounds']} rounds",
-        ("scenario", "pinned", "ratio", "lowest", "highest", "budget", "extauthz us", "no-op us", "p50 ms", "p99 ms"),
-        [
-            (
-                *(each["scenario"], each["pinned"], each["median"], each["low"], each["high"]),
-                *(BUDGET[each["scenario"]], each["extauthz"]["cpu_us"], each["noop"]["cpu_us"]),
-                *(each["extauthz"]["latency_ms"]["p50"], each["extauthz"]["latency_ms"]["p99"]),
-            )
-            for each in rows
-        ],
-    )
-    around = report.Table("Measured on", ("", ""), list(result["environment"].items()))
-    return report.write(servers.RESULTS, "bench", result, plots, [table, around])
-
-
 def main() -> int:
     """Measure and write; always 0, `make gate` judges."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -283,10 +160,11 @@ def main() -> int:
     options.add_argument("--pinned-only", action="store_true", help="leave out the runs that are not pinned")
     options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="server setting")
     given = options.parse_args()
-    result = compare(given.rounds, given.seconds, free=not given.pinned_only, settings=given.set)
+    measured = cells((*STREAMS, OPEN, *VARIED), free=not given.pinned_only)
+    result = compare(measured, given.rounds, given.seconds, given.set)
     if not given.only_ratios:
         result["steps"] = steps()
-    report.say_files(write(result))
+    report.say_files(bench_report.write(result))
     for name, ratio in result["cpu_ratio"].items():
         report.say(f"{name}: {ratio:.3f} of the no-op server's CPU (budget {BUDGET[name]:.2f})")
     return 0

@@ -1,188 +1,123 @@
 """Good tokens beside a flood of forged ones, over the real server: their p99 with and without, A B A B.
 
-First the server's capacity for forged tokens is found, with so few calls in flight that none is shed. Then good tokens
-come at a constant rate; in every other phase processes of their own send forged ones at twice that capacity, each
-forgery another, so that no cache helps. Latency counts from when a call was due. Reports, does not judge: what floods
-and what is flooded share one machine here.
+First the server's capacity for forged tokens is found, with so few in flight that none is shed. Then good tokens come
+at a constant rate; in every other phase forged ones come beside them at twice that capacity, each forgery another, so
+that no cache helps. Latency counts from when a Check was due. Reports, does not judge.
 """
 
 import argparse
-import json
-import multiprocessing
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from collections.abc import Sequence
+from contextlib import ExitStack
+from heapq import merge
+from itertools import cycle
 from pathlib import Path
-from threading import Lock, Semaphore
+from time import perf_counter
 from typing import Any
 
-import grpc
-import tokens
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from extauthz.cli.demo_stack import Issuer, start_issuer
+from loadtest import phases, report, servers
+from loadtest.http2 import Question
+from loadtest.openloop import Client, poisson, sharp_timers
+from loadtest.questions import OFFICERS, forgeries, grpc_headers, officers
+from loadtest.servers import Target
+from loadtest.tally import Tally
 
-CHECK = "/envoy.service.auth.v3.Authorization/Check"
-DEADLINE_SECONDS = 1.0
-IN_FLIGHT = 512  # of all processes that flood
-FEW_IN_FLIGHT = 8  # the same, while capacity is looked for
-FORGERIES = 500
-GOOD = 200  # subjects in rotation
-STARTED_SECONDS = 30
-
-
-class Ledger:
-    """Latencies and reasons of one phase."""
-
-    def __init__(self) -> None:
-        self.milliseconds: list[float] = []
-        self.reasons: Counter[str] = Counter()
-        self._lock = Lock()
-
-    def add(self, due: float, call: Any) -> None:  # noqa: ANN401 - a grpc.Future
-        """Count a finished call."""
-        elapsed = (time.perf_counter() - due) * 1e3
-        error = call.exception()
-        reason = type(error).__name__ if error else _reason(call.result())
-        with self._lock:
-            self.milliseconds.append(elapsed)
-            self.reasons[reason] += 1
-
-    def percentile(self, share: float) -> float:
-        """Milliseconds, nearest rank."""
-        ranked = sorted(self.milliseconds)
-        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else 0.0
+RATE = 200.0  # good tokens a second
+FACTOR = 2.0  # forged ones, of the capacity for them
+FEW = 8  # in flight while capacity is looked for
+TIMEOUT = 1.0
+_FORGED = 5000
 
 
-def _reason(raw: bytes) -> str:
-    answer = CheckResponse.FromString(raw)
-    fields = answer.dynamic_metadata.fields
-    return fields["reason"].string_value if "reason" in fields else f"status {answer.status.code}"
+def measure(target: Target, issuer: Issuer, *, seconds: float, rate: float = RATE, rounds: int = 2) -> dict[str, Any]:
+    """Capacity for forged tokens, and (calm, flooded) phases by turns."""
+    good, forged = officers(issuer, OFFICERS), forgeries(issuer, _FORGED)
+    capacity = _capacity(target, forged, seconds / 2)
+    report.say(f"capacity for forged tokens: {capacity:.0f} a second")
+    rows = []
+    for number in range(rounds):
+        for flooded in (False, True):
+            sent = FACTOR * capacity if flooded else 0.0
+            row = _phase(target, good, forged, (rate, sent, seconds), seed=number + 1)
+            rows.append(row)
+            report.say(
+                f"{row['forged_rps']:.0f} forged a second: good tokens p50 {row['good_ms']['p50']:.2f} ms,"
+                f" p99 {row['good_ms']['p99']:.2f} ms, {row['good']}"
+            )
+    return {"capacity_rps": round(capacity, 1), "good_rps": rate, "phases": rows}
 
 
-@contextmanager
-def server(directory: Path) -> Iterator[str]:
-    """A server of its own with the bundle of `tokens`; its gRPC address."""
-    bundle, ports = directory / "bundle", directory / "ports.json"
-    bundle.mkdir()
-    for name, content in tokens.files().items():
-        (bundle / name).write_bytes(content)
-    values = {
-        "listen.address": "127.0.0.1:0",
-        "admin.address": "127.0.0.1:0",
-        "bundle.directory": bundle,
-        "journal.directory": directory / "journal",
+def _capacity(target: Target, forged: Sequence[Question], seconds: float) -> float:
+    client = Client(target.address, grpc_headers(TIMEOUT), timeout=TIMEOUT)
+    trial, start = 500, perf_counter()
+    for _ in client.closed_loop(FEW, trial, cycle(forged)):
+        pass
+    wanted = int(trial / (perf_counter() - start) * seconds)
+    start = perf_counter()
+    for _ in client.closed_loop(FEW, wanted, cycle(forged)):
+        pass
+    found = wanted / (perf_counter() - start)
+    client.close()
+    return found
+
+
+def _phase(
+    target: Target,
+    good: Sequence[Question],
+    forged: Sequence[Question],
+    load: tuple[float, float, float],
+    seed: int,
+) -> dict[str, Any]:
+    """Both kinds on connections of their own, as of two Envoys."""
+    rate, flood_rate, seconds = load
+    arrivals = [(offset, False) for offset in poisson(rate, seconds, seed)]
+    if flood_rate:
+        flood = [(offset, True) for offset in poisson(flood_rate, seconds, seed + 100)]
+        arrivals = list(merge(arrivals, flood))
+    goods, forgers = cycle(good), cycle(forged)
+    questions = (next(forgers) if is_forged else next(goods) for _, is_forged in arrivals)
+    client = Client(target.address, grpc_headers(TIMEOUT), connections=2, timeout=TIMEOUT)
+    tallies = {"good": Tally(), "forged": Tally()}
+    for answers in client.open_loop([offset for offset, _ in arrivals], questions):
+        for name, tally in tallies.items():
+            tally.add(answer for answer in answers if (answer.question.name == "forged") == (name == "forged"))
+    client.close()
+    allowed = tallies["good"].latency_ms("200 policy_allowed")
+    return {
+        "forged_rps": round(flood_rate, 1),
+        "good_ms": allowed,
+        "good": dict(tallies["good"].outcomes),
+        "forged": dict(tallies["forged"].outcomes),
     }
-    flags = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "extauthz", "serve", "--ports-file", str(ports), *flags]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - our own command
-    try:
-        end = time.monotonic() + STARTED_SECONDS
-        while not ports.exists():
-            if process.poll() is not None or time.monotonic() > end:
-                sys.exit(f"the server did not start: {(directory / 'log').read_text()}")
-            time.sleep(0.05)
-        yield json.loads(ports.read_text())["grpc"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STARTED_SECONDS)
 
 
-def _call(address: str) -> Any:  # noqa: ANN401 - a grpc multi-callable
-    channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-    return channel.unary_unary(CHECK)
-
-
-def flood(address: str, rate: float, in_flight: int, forged: list[bytes], stop: Event, sent: Any) -> None:  # noqa: ANN401 - a shared int
-    """Send forged tokens at `rate` a second (0: as fast as they are answered) until told to stop."""
-    call, places, count = _call(address), Semaphore(in_flight), 0
-    start = time.perf_counter()
-    while not stop.is_set():
-        if rate and (ahead := count / rate - (time.perf_counter() - start)) > 0:
-            time.sleep(min(ahead, 0.01))
-            continue
-        if not places.acquire(timeout=0.1):
-            continue
-        future = call.future(forged[count % len(forged)], timeout=DEADLINE_SECONDS)
-        future.add_done_callback(lambda _: places.release())
-        count += 1
-    sent.value += count
-
-
-def good(address: str, rate: float, seconds: float, asked: list[bytes]) -> Ledger:
-    """Good tokens at a constant rate."""
-    call, ledger, calls = _call(address), Ledger(), []
-    start = time.perf_counter()
-    for number in range(int(rate * seconds)):
-        due = start + number / rate
-        if (ahead := due - time.perf_counter()) > 0:
-            time.sleep(ahead)
-        future = call.future(asked[number % len(asked)], timeout=DEADLINE_SECONDS)
-        future.add_done_callback(lambda done, due=due: ledger.add(due, done))
-        calls.append(future)
-    for future in calls:
-        future.exception()
-    return ledger
-
-
-@contextmanager
-def flooded(address: str, rate: float, processes: int, forged: list[bytes], achieved: list[float]) -> Iterator[None]:
-    """While inside, forged tokens arrive; afterwards `achieved` has how many a second."""
-    context = multiprocessing.get_context("spawn")
-    stop, counts = context.Event(), [context.Value("q", 0) for _ in range(processes)]
-    in_flight = (IN_FLIGHT if rate else FEW_IN_FLIGHT) // processes
-    workers = [
-        context.Process(target=flood, args=(address, rate / processes, in_flight, forged, stop, each))
-        for each in counts
+def table(result: dict[str, Any]) -> report.Table:
+    """For the page."""
+    rows = [
+        (row["forged_rps"], row["good_ms"]["p50"], row["good_ms"]["p99"], str(row["good"]), str(row["forged"]))
+        for row in result["phases"]
     ]
-    for worker in workers:
-        worker.start()
-    time.sleep(2.0)  # until they are under way
-    start = time.perf_counter()
-    yield
-    seconds = time.perf_counter() - start + 2.0
-    stop.set()
-    for worker in workers:
-        worker.join()
-    achieved.append(sum(each.value for each in counts) / seconds)
+    title = f"Good tokens ({result['good_rps']:g}/s) beside forged ones (capacity {result['capacity_rps']:g}/s)"
+    return report.Table(title, ("forged/s", "p50 ms", "p99 ms", "good", "forged"), rows)
 
 
 def main() -> int:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    options.add_argument("--rate", type=float, default=100.0, help="good tokens a second")
-    options.add_argument("--seconds", type=float, default=8.0, help="of one phase")
-    options.add_argument("--phases", type=int, default=4, help="calm and flooded in turn")
-    options.add_argument("--processes", type=int, default=2, help="that flood")
-    options.add_argument("--result", type=Path, default=None, help="write the figures to this file as JSON")
+    options.add_argument("--rate", type=float, default=RATE, help=f"good tokens a second ({RATE:g})")
+    options.add_argument("--seconds", type=float, default=8.0, help="of one phase (8)")
+    options.add_argument("--rounds", type=int, default=2, help="calm and flooded in turn (2)")
     given = options.parse_args()
-    forged = [tokens.question(f"Bearer {tokens.token(number, forged=True)}") for number in range(FORGERIES)]
-    asked = [tokens.question(f"Bearer {tokens.token(number)}") for number in range(GOOD)]
-    rows = []
-    with tempfile.TemporaryDirectory() as directory, server(Path(directory)) as address:
-        good(address, given.rate, 2.0, asked)
-        capacity: list[float] = []
-        with flooded(address, 0, given.processes, forged, capacity):
-            time.sleep(given.seconds / 2)
-        print(f"capacity for forged tokens here: {capacity[0]:.0f} a second")
-        for number in range(given.phases):
-            rate: list[float] = []
-            if number % 2:
-                with flooded(address, 2 * capacity[0], given.processes, forged, rate):
-                    ledger = good(address, given.rate, given.seconds, asked)
-            else:
-                ledger = good(address, given.rate, given.seconds, asked)
-            name = f"flooded, {rate[0]:.0f} a second sent" if rate else "calm"
-            p50, p99 = ledger.percentile(0.5), ledger.percentile(0.99)
-            print(f"{name:36} good tokens: p50 {p50:7.2f} ms, p99 {p99:7.2f} ms, {dict(ledger.reasons)}")
-            rows.append({"phase": name, "p50_ms": p50, "p99_ms": p99, "reasons": dict(ledger.reasons)})
-    if given.result:
-        given.result.write_text(json.dumps({"capacity": capacity[0], "phases": rows}, indent=1) + "\n", "utf-8")
+    sharp_timers()
+    with tempfile.TemporaryDirectory(prefix="extauthz-flood-") as name, ExitStack() as stack:
+        work = Path(name)
+        issuer = start_issuer(work, stack)
+        target = servers.start_extauthz(work, stack, issuer)
+        with phases.quiet(servers.separate(target.pid)):
+            result = measure(target, issuer, seconds=given.seconds, rate=given.rate, rounds=given.rounds)
+    report.say_files(report.write(servers.RESULTS, "flood", result, {}, [table(result)]))
     return 0
 
 

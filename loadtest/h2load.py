@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.http2 import Header, Question
+from loadtest.header_blocks import Header
+from loadtest.http2 import Question
 from loadtest.openloop import Client, always
 
 INSTALL = "h2load is not installed (Debian: apt-get install nghttp2-client): using the client of loadtest/openloop.py"

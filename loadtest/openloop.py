@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 from time import perf_counter
 
-from loadtest.http2 import Answer, Connection, Header, Question
+from loadtest.header_blocks import Header
+from loadtest.http2 import Answer, Connection, Question
 
 _TIMER_SLACK = 29  # prctl(PR_SET_TIMERSLACK): the kernel otherwise adds up to 50 us to every sleep
 _LONGEST_SLEEP = 0.05
@@ -47,6 +48,7 @@ class Client:
         self._connect: Callable[[], Connection] = lambda: Connection(address, constant, read_status=read_status)
         self._connections = [self._connect() for _ in range(connections)]
         self._leaving: list[Connection] = []
+        self.late: list[float] = []  # by how many seconds each question was sent later than due, by our own fault
         self._turn, self._timeout, self._expired = 0, timeout, 0.0
 
     @property
@@ -100,6 +102,7 @@ class Client:
         while due is not None or self.in_flight:
             now = perf_counter() - start
             while due is not None and due <= now:
+                self.late.append(now - due)
                 self.ask(next(questions), start + due)
                 due = next(arrivals, None)
             # After the flush, sleep until the next is due; a flush that took long shortens it.

@@ -8,22 +8,32 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from extauthz.cli.demo_requests import HOST, INTERACTION, OFFICER
 from extauthz.cli.demo_stack import Issuer
 from extauthz.cli.demo_tokens import Minter
-from loadtest.http2 import Header
+from loadtest.header_blocks import Header
+from loadtest.http2 import Question
 
+UNAVAILABLE = 503
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-# As Envoy's own gRPC client sends them; h2load adds its user-agent.
-GRPC_HEADERS: tuple[Header, ...] = (
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", CHECK),
-    (":authority", "extauthz.extauthz.svc.cluster.local"),
-    ("te", "trailers"),
-    ("content-type", "application/grpc"),
-    ("grpc-timeout", "1000m"),
-    ("x-envoy-internal", "true"),
-    ("x-forwarded-for", "10.1.2.3"),
-)
+OFFICERS = 2000  # different questions, of a hundredth as many callers
+_CALLERS = 20
 _PATH = "/api/customers/c-4711/accounts?limit=50"
+
+
+def grpc_headers(timeout: float) -> tuple[Header, ...]:
+    """As Envoy's own gRPC client sends them; h2load adds its user-agent. `timeout` in seconds."""
+    return (
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", CHECK),
+        (":authority", "extauthz.extauthz.svc.cluster.local"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", f"{timeout * 1000:.0f}m"),
+        ("x-envoy-internal", "true"),
+        ("x-forwarded-for", "10.1.2.3"),
+    )
+
+
+GRPC_HEADERS = grpc_headers(1.0)
 _HEADERS = {
     "accept": "application/json",
     "accept-encoding": "gzip, deflate, br",
@@ -71,6 +81,32 @@ def officer(issuer: Issuer) -> bytes:
     return check_request({**_HEADERS, "authorization": f"Bearer {Minter(issuer).mint(OFFICER.claims)}"})
 
 
+def officers(issuer: Issuer, number: int, callers: int = _CALLERS) -> list[Question]:
+    """`number` different questions of some officers in turn: other customers, other ids, tokens that come back."""
+    minter = Minter(issuer)
+    tokens = [minter.mint(OFFICER.claims | {"sub": f"officer-{caller:05}"}) for caller in range(callers)]
+    return [_numbered(at, tokens[at % callers], "good") for at in range(number)]
+
+
+def forgeries(issuer: Issuer, number: int) -> list[Question]:
+    """The same with a signature that is wrong, each time another: no cache helps, every one is verified."""
+    head, body, signature = Minter(issuer).mint(OFFICER.claims).split(".")
+    found = []
+    for at in range(number):
+        changed = f"{at:08}{signature[8:]}"
+        found.append(_numbered(at, f"{head}.{body}.{changed}", "forged"))
+    return found
+
+
+def _numbered(at: int, token: str, name: str) -> Question:
+    own = {
+        "authorization": f"Bearer {token}",
+        "x-request-id": f"6f1c9d3e-1111-4222-8333-{at:012d}",
+        "x-fapi-interaction-id": f"93bac548-d2de-4546-b106-{at:012d}",
+    }
+    return Question(b"", framed(check_request(_HEADERS | own, f"/api/customers/c-{at:05}/accounts?limit=50")), name)
+
+
 def framed(message: bytes) -> bytes:
     """With gRPC's prefix: not compressed, length."""
     return struct.pack(">BI", 0, len(message)) + message
@@ -82,3 +118,13 @@ def read_answer(body: bytes) -> tuple[int, str]:
     fields = answer.dynamic_metadata.fields
     reason = fields["reason"].string_value if "reason" in fields else ""
     return (answer.denied_response.status.code if answer.status.code else 200), reason
+
+
+def explain(body: bytes) -> str:
+    """Status and reason in one word or two; a refusal without Retry-After is told apart."""
+    answer = CheckResponse.FromString(body[5:])
+    status, reason = read_answer(body)
+    told = any(each.header.key.lower() == "retry-after" for each in answer.denied_response.headers)
+    if status == UNAVAILABLE and not told:
+        reason += " without retry-after"
+    return f"{status} {reason}".strip()

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from extauthz.cli.demo_processes import Child, read_port
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, copy_bundle, start_server
 
+CLIENT_CORE, SERVER_CORE = 0, 1  # places in the list of cores we may use
 HOME = Path(__file__).parent
 RESULTS = HOME / "results"
 ROOT = HOME.parent
@@ -78,6 +79,15 @@ def pin(pid: int, cores: set[int]) -> None:
                 continue
 
 
+def separate(pid: int) -> int | None:
+    """Give the server a core of its own; the client's core, None where there is only one."""
+    places = cores()
+    if len(places) < 2:  # noqa: PLR2004 - one for each
+        return None
+    pin(pid, {places[SERVER_CORE]})
+    return places[CLIENT_CORE]
+
+
 def cores() -> list[int]:
     """The cores we may use."""
     return sorted(os.sched_getaffinity(0))
@@ -97,3 +107,8 @@ def counters(target: Target, name: str, *labels: str) -> Mapping[tuple[str, ...]
                 key = tuple(sample.labels.get(label, "") for label in labels)
                 found[key] = found.get(key, 0.0) + sample.value
     return found
+
+
+def allowed(target: Target) -> float:
+    """Checks that the server has allowed so far."""
+    return counters(target, "extauthz_checks_total", "outcome").get(("allow",), 0.0)

@@ -15,7 +15,8 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.http2 import FAILED, LATE, Question, literal, status_of
+from loadtest.header_blocks import literal, status_of
+from loadtest.http2 import FAILED, LATE, Question
 from loadtest.openloop import Client, always, poisson
 from loadtest.questions import GRPC_HEADERS, framed
 
