@@ -203,7 +203,7 @@ def _limit(limit: int | None, otherwise: int, problems: list[Problem], section: 
     """Signatures need bodies, and Envoy sends none unless told so; whoever wrote the limit knows."""
     if limit is None:
         message = (
-            "bodies that Envoy does not send in whole are refused: give its filter `with_request_body` (Istio: "
+            "what Envoy does not send of a body cannot be verified: give its filter `with_request_body` (Istio: "
             "`includeRequestBodyInCheck`) with `maxRequestBytes: <n>`, `allowPartialMessage: false` and "
             "`packAsBytes: true`, and write the same `maxBodyBytes: <n>` here"
         )

@@ -29,7 +29,8 @@ class Variant:
     """How an Envoy differs from the demo's."""
 
     raw_headers: bool = False  # header_map instead of headers
-    body_bytes: int = 0  # with_request_body, up to so many bytes, partial allowed
+    body_bytes: int = 0  # with_request_body, up to so many bytes
+    whole_body: bool = False  # never a part of it: Envoy refuses longer ones itself
     raw_body: bool = False  # pack_as_bytes
     fail_open: bool = False  # failure_mode_allow: what Istio calls failOpen
     envoy_filter: bool = False  # merged with deploy/istio/envoyfilter.yaml, as istiod would
@@ -92,7 +93,7 @@ def _shape_ext_authz(filters: list[dict[str, Any]], variant: Variant) -> None:
     if variant.body_bytes:
         ext_authz["with_request_body"] = {
             "max_request_bytes": variant.body_bytes,
-            "allow_partial_message": True,
+            "allow_partial_message": not variant.whole_body,
             "pack_as_bytes": variant.raw_body,
         }
 
