@@ -81,6 +81,7 @@ def build_request(spec: CaseRequestSpec, headers: CaseHeaders) -> Request | Conn
         source=source,
         destination=destination,
         forwarded=_certificate(spec),
+        body=spec.body.encode() or None,
         sni=spec.sni,
         raw_path=spec.path.partition("?")[0],
     )

@@ -8,12 +8,14 @@ from typing import Final
 from msgspec import Struct
 
 from extauthz.bundle.case_requests import CaseHeaders, build_request, digest_of
+from extauthz.bundle.case_signatures import with_signature, with_signed_body
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.kinds import CaseSpec, PolicyTestSpec
-from extauthz.bundle.minting import mint, mint_answer
+from extauthz.bundle.minting import complete_claims, mint, mint_answer
 from extauthz.bundle.proofs import bound_thumbprint, with_proof
 from extauthz.identity import Issuer
+from extauthz.identity.claim_paths import first_of
 from extauthz.model.decision import IntrospectToken, Question
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.reasons import Reason
@@ -51,14 +53,41 @@ class Case(Struct, frozen=True):
         elif self.spec.introspection is not None and headers.get("authorization") is None:
             headers = headers.with_line("authorization", f"{self._scheme} {OPAQUE}")
         asked = build_request(self.spec.request, headers)
-        if self.spec.dpop is not None and isinstance(asked, Request):
-            return with_proof(asked, headers, self.spec.dpop, world, self.now)
-        return asked
+        return self._sign(asked, headers, world) if isinstance(asked, Request) else asked
+
+    def _sign(self, request: Request, headers: CaseHeaders, world: Snapshot) -> Request:
+        """With whatever the case has signed, the body first and the whole of it last."""
+        if self.spec.signed_body is not None:
+            case = (self._client, self.now)
+            request, headers = with_signed_body(request, headers, self.spec.signed_body, world, case)
+        if self.spec.dpop is not None:
+            request, headers = with_proof(request, headers, self.spec.dpop, world, self.now)
+        if self.spec.signature is not None:
+            return with_signature(request, headers, self.spec.signature, world, self.now)
+        return request
 
     @property
     def is_minted(self) -> bool:
         """Whether something in it is signed with keys that exist for tests alone."""
         return self.issuer is not None or self.spec.introspection is not None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the request or its body is signed with keys that exist for tests alone."""
+        return self.spec.signature is not None or self.spec.signed_body is not None
+
+    @property
+    def uses(self) -> tuple[bool, ...]:
+        """Of what may be used once, in the order in which it is asked about: whether it was used before."""
+        return tuple(spec.used for spec in (self.spec.dpop, self.spec.signed_body) if spec is not None)
+
+    @property
+    def _client(self) -> str:
+        """The client that the token names, as its issuer writes it."""
+        if self.issuer is None or self.spec.token is None:
+            return ""
+        claims = complete_claims(self.issuer, {**self.spec.token.claims, **(self.spec.introspection or {})}, self.now)
+        return str(first_of(claims, self.issuer.claims.client))
 
     @property
     def _scheme(self) -> str:
@@ -136,12 +165,28 @@ def _check_request(case: CaseSpec, problems: list[Problem], at: Location) -> Non
         problems.append(Problem((*at, "introspection"), "a connection without HTTP has no token to ask about"))
     if case.dpop is not None and case.token is None and case.introspection is None:
         problems.append(Problem((*at, "dpop"), "a proof is made for a `token`: write one"))
+    _check_signed(case, problems, at)
     _check_certificates(case, problems, (*at, "request"))
     for name in request.headers:
         if not _HEADER.fullmatch(name):
             problems.append(Problem((*at, "request", "headers", name), f"`{name}` is not the name of a header"))
         elif case.token is not None and name.lower() == "authorization":
             message = "`token` writes this header: leave one of the two out"
+            problems.append(Problem((*at, "request", "headers", name), message))
+
+
+def _check_signed(case: CaseSpec, problems: list[Problem], at: Location) -> None:
+    """What `signature` and `signedBody` need, and what they write themselves."""
+    for field, section in (("signature", case.signature), ("signedBody", case.signed_body)):
+        if section is not None and case.token is None and case.introspection is None:
+            problems.append(Problem((*at, field), "keys are registered by client: write a `token` that names one"))
+    if case.request.body and case.signed_body is not None:
+        message = "`signedBody` writes the body: leave one of the two out"
+        problems.append(Problem((*at, "request", "body"), message))
+    written = {"signature-input", "signature"} if case.signature is not None else set()
+    for name in case.request.headers:
+        if name.lower() in written:
+            message = "`signature` writes this header: leave one of the two out"
             problems.append(Problem((*at, "request", "headers", name), message))
 
 

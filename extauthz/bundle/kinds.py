@@ -84,6 +84,7 @@ class CaseRequestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     client_address: str = ""  # behind trusted proxies; the source address when absent
     destination_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     sni: str = ""  # server name of the TLS handshake
+    body: str = ""  # as Envoy sends it, in whole
     tcp: bool = False  # a connection without HTTP: only addresses, port, principals and sni count
 
 
@@ -100,6 +101,22 @@ class CaseProofSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     claims: dict[str, Any] = {}  # of the proof, instead of those that fit the request; null leaves one out
     key: Literal["bound", "other"] = "bound"  # other: somebody else's, as if the token were stolen
     used: bool = False  # true: the proof was used before
+
+
+class CaseSignatureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A message signature (RFC 9421), really signed; in cases every client has registered the key used here."""
+
+    covered: tuple[str, ...] = ()  # components; those that the profile asks for when empty
+    parameters: dict[str, int | str | None] = {}  # instead of those that fit the request; null leaves one out
+    key: Literal["registered", "other"] = "registered"  # other: somebody else's, as if the request were forged
+
+
+class CaseSignedBodySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A body that is one signed document, really signed; in cases every client has registered the key used here."""
+
+    claims: dict[str, Any] = {}  # over those that fit the request and the client; null leaves one out
+    key: Literal["registered", "other"] = "registered"
+    used: bool = False  # true: its `jti` was used before
 
 
 class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -121,6 +138,8 @@ class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     request: CaseRequestSpec
     token: CaseTokenSpec | None = None  # absent: no verified token, `headers` may still hold a raw one
     dpop: CaseProofSpec | None = None  # absent: a token is sent as `Bearer`, without a proof
+    signature: CaseSignatureSpec | None = None  # absent: the request is not signed
+    signed_body: CaseSignedBodySpec | None = None  # absent: the body is `request.body`
     # What the profile's issuer says when it is asked about the token: `active: true` and what tokens have is filled in,
     # null removes it. Without `token` an opaque one is sent. Absent: the issuer does not answer.
     introspection: dict[str, Any] | None = None

@@ -64,13 +64,13 @@ def _sign(issuer: Issuer, kind: str, payload: Mapping[str, Any]) -> str:
     algorithm = _algorithm(issuer)
     header = {"alg": algorithm, "kid": _KEY_ID} | ({"typ": kind} if kind else {})
     signed = ".".join(_text(json.dumps(part).encode()) for part in (header, payload))
-    return f"{signed}.{_text(_signer(algorithm, issuer.min_rsa_bits).sign(signed.encode()))}"
+    return f"{signed}.{_text(named_signer(algorithm, _KEY_ID, issuer.min_rsa_bits).sign(signed.encode()))}"
 
 
 def minting_keys(issuer: Issuer) -> KeySet:
     """The keys with which `mint` signs for this issuer."""
     algorithm = _algorithm(issuer)
-    jwk = {**_signer(algorithm, issuer.min_rsa_bits).jwk, "kid": _KEY_ID, "alg": algorithm, "use": "sig"}
+    jwk = {**named_signer(algorithm, _KEY_ID, issuer.min_rsa_bits).jwk, "kid": _KEY_ID, "alg": algorithm, "use": "sig"}
     jwk["issuer"] = issuer.issuer  # a template wants it
     return parse_jwks(json.dumps({"keys": [jwk]}).encode(), issuer)[0]
 
@@ -121,13 +121,14 @@ def _algorithm(issuer: Issuer) -> str:
 
 
 @cache
-def _signer(algorithm: str, rsa_bits: int) -> Signer:
+def named_signer(algorithm: str, name: str, rsa_bits: int = 2048) -> Signer:
+    """A key for any algorithm that lives as long as the process; another name, another key."""
     if algorithm in _CURVES:
         return ec_signer(algorithm)
     if algorithm in {"EdDSA", "Ed25519"}:
         key = ed25519.Ed25519PrivateKey.generate()
         return Signer({"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_key().public_bytes_raw())}, key.sign)
-    return _rsa(algorithm, rsa_bits)
+    return _rsa(algorithm, _rsa_key(rsa_bits, name))
 
 
 def ec_signer(algorithm: str) -> Signer:
@@ -144,12 +145,12 @@ def ec_signer(algorithm: str) -> Signer:
 
 
 @cache
-def _rsa_key(bits: int) -> rsa.RSAPrivateKey:
+def _rsa_key(bits: int, name: str) -> rsa.RSAPrivateKey:  # noqa: ARG001 - a key for each name
     return rsa.generate_private_key(65537, bits)
 
 
-def _rsa(algorithm: str, bits: int) -> Signer:
-    key, digest = _rsa_key(bits), _HASHES[algorithm[2:]]()
+def _rsa(algorithm: str, key: rsa.RSAPrivateKey) -> Signer:
+    digest = _HASHES[algorithm[2:]]()
     pad: padding.AsymmetricPadding = padding.PKCS1v15()
     if algorithm.startswith("PS"):
         pad = padding.PSS(padding.MGF1(digest), digest.digest_size)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.bundle.case_signatures import with_case_keys
 from extauthz.bundle.cases import Case
 from extauthz.bundle.minting import minting_keys
-from extauthz.bundle.proofs import NONCES, ProofsSeen
+from extauthz.bundle.proofs import NONCES, UsesSeen
 from extauthz.bundle.read import Built
 from extauthz.check import decide
 from extauthz.identity import Issuer
@@ -55,9 +56,10 @@ def run_tests(built: Built) -> list[TestResult]:
     with_file_keys = built.snapshot.keys
     minted = {issuer.name: minting_keys(issuer) for issuer in built.issuers} if built.tests else {}
     plain = replace(built.snapshot, keys={**minted, **with_file_keys}, tokens=NoTokenCache(), nonces=NONCES)
-    signed = replace(plain, keys=minted)
     issuers = {issuer.name: issuer for issuer in built.issuers}
-    return [_run(case, signed if case.is_minted else plain, issuers) for case in built.tests]
+    worlds = {(False, False): plain, (True, False): replace(plain, keys=minted)}
+    worlds |= {(minted, True): with_case_keys(world) for (minted, _), world in worlds.items()}
+    return [_run(case, worlds[case.is_minted, case.is_signed], issuers) for case in built.tests]
 
 
 def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
@@ -68,8 +70,7 @@ def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
 
 
 def _run(case: Case, world: Snapshot, issuers: Mapping[str, Issuer]) -> TestResult:
-    proof = case.spec.dpop
-    world = replace(world, replay=ProofsSeen(used=proof is not None and proof.used))
+    world = replace(world, replay=UsesSeen(*case.uses))
     decision = decide(case.ask(world), world, case.now, lambda question: case.answer(question, issuers))
     evidence = decision.evidence
     own = ((evidence.policy, evidence.rule),) if evidence.policy else ()

@@ -21,16 +21,16 @@ NONCES: Final = NonceKeys((b"for PolicyTests only, never served",))
 _ALGORITHM: Final = "ES256"  # on every list of FAPI
 
 
-class ProofsSeen:
-    """A replay store to which every proof is new, or none."""
+class UsesSeen:
+    """A replay store that says what a case has it say, one use after the other; more uses are first ones."""
 
-    def __init__(self, *, used: bool) -> None:
-        """`used`: every proof was seen before."""
-        self._used = used
+    def __init__(self, *used: bool) -> None:
+        """`used`: whether each was seen before, in the order of the questions."""
+        self._used = list(used)
 
     def first_use(self, key: bytes, expires: int) -> bool:  # noqa: ARG002 - the port's shape
-        """Whether the proof is new, as the case says."""
-        return not self._used
+        """Whether it is new, as the case says."""
+        return not (self._used and self._used.pop(0))
 
 
 @cache
@@ -43,7 +43,9 @@ def bound_thumbprint() -> str:
     return thumbprint(_key("bound").jwk)
 
 
-def with_proof(request: Request, headers: CaseHeaders, spec: CaseProofSpec, world: Snapshot, now: int) -> Request:
+def with_proof(
+    request: Request, headers: CaseHeaders, spec: CaseProofSpec, world: Snapshot, now: int
+) -> tuple[Request, CaseHeaders]:
     """The request with a proof for the token in its headers, as the profile of its route asks for one."""
     token = (headers.get("authorization") or "").partition(" ")[2]
     claims: dict[str, Any] = {
@@ -59,7 +61,8 @@ def with_proof(request: Request, headers: CaseHeaders, spec: CaseProofSpec, worl
         claims["htu"] = rules.origins.url(request) or claims["htu"]
         claims["nonce"] = world.nonces.issue(now, rules.nonce_lifetime)
     claims = {name: value for name, value in (claims | spec.claims).items() if value is not None}
-    return replace(request, headers=headers.with_line("dpop", _sign(claims, _key(spec.key))))
+    headers = headers.with_line("dpop", _sign(claims, _key(spec.key)))
+    return replace(request, headers=headers), headers
 
 
 def _sign(claims: dict[str, Any], key: Signer) -> str:

@@ -18,7 +18,7 @@ from extauthz.bundle import Built, BundleError, read_bundle
 from extauthz.bundle.minting import mint, minting_keys
 from extauthz.check import decide
 from extauthz.cli import ExitCode
-from extauthz.cli.check_introspection import Said
+from extauthz.cli.check_introspection import EveryUseIsFirst, Said
 from extauthz.cli.check_report import Report, print_text, report
 from extauthz.guards import NO_REVOCATIONS, RevocationList
 from extauthz.identity import Issuer, JwksError, KeySet, parse_jwks
@@ -127,7 +127,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     _note_ambiguity(url, notes)
     asked = Asked(url=url, file=file, method=method, headers=headers, data=data, principal=principal, source=source)
     said = Said(_read_answer(introspection), {found.name: found for found in built.issuers}, seconds)
-    world = replace(built.snapshot, keys={**keys, **said.extra_keys()}, revoked=_read_revocations(revocations))
+    world = replace(
+        built.snapshot,
+        keys={**keys, **said.extra_keys()},
+        revoked=_read_revocations(revocations),
+        replay=EveryUseIsFirst(notes),
+    )
     found = _decide(_build(asked, token), world, seconds, said, notes)
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())

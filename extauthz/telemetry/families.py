@@ -81,12 +81,17 @@ FAMILIES = (
         "Questions to issuers about tokens: `active`, `inactive`, or why there was no answer.",
         "introspections",
     ),
-    Family("extauthz_replay_entries", "gauge", (), "Used DPoP proofs in the memory of this process."),
+    Family(
+        "extauthz_replay_entries",
+        "gauge",
+        (),
+        "Used DPoP proofs and ids of signed bodies in the memory of this process.",
+    ),
     Family(
         "extauthz_replay_refusals_total",
         "counter",
         ("cause",),
-        "Proofs not let in: `replayed`, `full` (no room in memory) or `failed` (the shared store did not answer).",
+        "Proofs and signed bodies not let in: `replayed`, `full` (no room) or `failed` (no answer).",
     ),
     Family(
         "extauthz_journal_records_total",

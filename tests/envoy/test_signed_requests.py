@@ -1,17 +1,22 @@
 """Signed requests and signed payments through a real Envoy: what a thief of either can still do."""
 
 import json
+import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from shutil import which
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import yaml
 
-from extauthz.cli.demo_stack import Issuer, Server, start_server
+from extauthz.cli.demo_stack import CHECKOUT, Issuer, Server, start_server
 from extauthz.cli.demo_tokens import AUDIENCE, Minter
 from tests.envoy.clients import Answer, h2_get
 from tests.envoy.gateway import Gateway, Launch
@@ -23,6 +28,9 @@ HOST = "open.bank.test"
 ACCOUNT, ORDERS, PAYMENTS = "/accounts/17?page=2", "/orders", "/payments"
 MOST = 16 * 1024
 ORDER = b'{"amount": "12.50", "to": "l-17"}'
+PAGE = (CHECKOUT / "docs" / "message-signatures.md").read_text(encoding="utf-8")
+MAKE_KEY, SEND = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+HAS_TOOLS = which("openssl") is not None and which("curl") is not None
 KEYS = {"keys": {"tpp-1": {"file": "keys/tpp-1.json"}}, "maxBodyBytes": MOST}
 
 
@@ -44,6 +52,7 @@ def documents(issuer: Issuer) -> list[dict[str, Any]]:
     return [
         {**head, "kind": "Issuer", "metadata": {"name": "bank"}, "spec": bank},
         profile("signed", ["/accounts/**", "/orders/**"], messageSignature=KEYS),
+        profile("page", ["/transfers"], messageSignature={**KEYS, "keys": {"tpp-1": {"file": "page/tpp-1.json"}}}),
         profile(
             "payments",
             ["/payments/**"],
@@ -59,13 +68,29 @@ def documents(issuer: Issuer) -> list[dict[str, Any]]:
     ]
 
 
+def shell(script: str, directory: Path, **environment: str) -> str:
+    """What a piece of the page prints."""
+    command = [which("bash") or "bash", "-euo", "pipefail", "-c", script]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=directory, env=env, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Server]:
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page's client has its key."""
+    return tmp_path_factory.mktemp("signed")
+
+
+@pytest.fixture(scope="module")
+def server(work: Path, issuer: Issuer) -> Iterator[Server]:
     """A bank that knows one client's keys and organisation."""
-    work = tmp_path_factory.mktemp("signed")
     bundle = work / "bundle"
-    for folder in ("keys", "data"):
+    for folder in ("keys", "data", "page"):
         (bundle / folder).mkdir(parents=True)
+    if HAS_TOOLS:
+        shell(MAKE_KEY, work)
+    registered = (work / "tpp-1.json").read_text() if HAS_TOOLS else json.dumps(client_jwks())
+    (bundle / "page" / "tpp-1.json").write_text(registered)
     (bundle / "all.yaml").write_text(yaml.safe_dump_all(documents(issuer)))
     (bundle / "keys" / "tpp-1.json").write_text(json.dumps(client_jwks()))
     (bundle / "data" / "organisations.yaml").write_text(f"tpp-1: {ORGANISATION}\n")
@@ -220,6 +245,19 @@ def test_sg_03_all_of_it_holds_when_envoy_sends_a_list_of_headers(
     assert 200 == raw.h1(ORDERS, headers, host=HOST, method="POST", body=ORDER).status
     assert REFUSED == outcome(raw, raw.h1(ORDERS, headers, host=HOST, method="POST", body=b"{}"))
     assert REFUSED == outcome(raw, raw.h1(ORDERS, [*headers, headers[-1]], host=HOST, method="POST", body=ORDER))
+
+
+@pytest.mark.skipif(not HAS_TOOLS, reason="openssl and curl are not installed: the page's client cannot run")
+def test_sg_01_sg_02_the_client_of_the_page_is_accepted(gateway: Gateway, client: Client, work: Path) -> None:
+    """docs/message-signatures.md, run as it stands but for where it connects to."""
+    wanted = 'curl "$url"'
+    assert wanted in SEND
+    here = f'curl -sS "http://127.0.0.1:{gateway.port}/transfers" -H "host: {HOST}"'
+    script = SEND.replace("api.banking.local", HOST).replace(wanted, here)
+    answer = json.loads(shell(script, work, TOKEN=client.token))
+    assert ("POST", '{"amount": "12.50", "to": "acc-2"}') == (answer["method"], answer["body"])
+    forged = json.loads(shell(script, work, TOKEN=client.other))
+    assert (401, "the message signature is not acceptable") == (forged["status"], forged["detail"])
 
 
 # --- signed payments

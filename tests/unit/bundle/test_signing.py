@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.bundle import BundleError, read_bundle
+from extauthz.bundle import BundleError, read_bundle, run_tests
 from extauthz.model.ports import NoTokenCache
 from tests.unit.identity.signatures import client_jwks
 
@@ -132,3 +132,85 @@ def test_sg_03_keys_that_fit_no_accepted_algorithm_are_named() -> None:
 def jwk_of_rsa() -> dict[str, Any]:
     found: dict[str, Any] = client_jwks()["keys"][2]
     return found
+
+
+# --- PolicyTests of a bundle that asks for signatures
+
+POLICY = """
+apiVersion: extauthz.io/v1
+kind: AccessPolicy
+metadata: {name: payers}
+spec:
+  effect: allow
+  rules: [{name: pay, from: [{clients: [tpp-1]}], to: [{methods: [GET, POST], paths: [/payments/**]}]}]
+"""
+CASE: dict[str, Any] = {
+    "name": "it",
+    "request": {"host": "api.bank.test", "path": "/payments?a=b", "method": "POST"},
+    "token": {"issuer": "bank", "claims": {"client_id": "tpp-1"}},
+    "signature": {},
+    "signedBody": {},
+}
+
+
+def decided(message: str = "", body: str = "", **case: Any) -> str:
+    """The reason that a case of both sections ends with."""
+    document = {
+        "apiVersion": "extauthz.io/v1",
+        "kind": "PolicyTest",
+        "metadata": {"name": "t"},
+        "spec": {"cases": [{**CASE, "expect": {"outcome": "allow"}, **case}]},
+    }
+    policy = POLICY.encode()
+    (result,) = run_tests(read(message, body, **{"policy.yaml": policy, "test.yaml": json.dumps(document).encode()}))
+    return result.reason
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ({}, "policy_allowed"),
+        ({"dpop": {}}, "policy_allowed"),
+        ({"dpop": {"used": True}}, "proof_replayed"),
+        ({"dpop": {}, "signedBody": {"used": True}}, "signed_body_replayed"),
+        ({"signature": None}, "signature_missing"),
+        ({"signature": {"key": "other"}}, "signature_invalid"),
+        ({"signature": {"covered": ["@method", "@target-uri"]}}, "signature_invalid"),
+        ({"signature": {"parameters": {"created": 1767225600 - 61}}}, "signature_invalid"),
+        ({"signature": {"parameters": {"tag": None}}}, "signature_invalid"),
+        ({"signature": {"parameters": {"alg": "hmac-sha256"}}}, "signature_invalid"),
+        ({"signedBody": None}, "signed_body_invalid"),
+        ({"signedBody": None, "request": {**CASE["request"], "body": "{}"}}, "signed_body_invalid"),
+        ({"signedBody": {"key": "other"}}, "signed_body_invalid"),
+        ({"signedBody": {"claims": {"iss": "org-2"}}}, "signed_body_invalid"),
+        ({"signedBody": {"claims": {"jti": None}}}, "signed_body_invalid"),
+        ({"signedBody": {"used": True}}, "signed_body_replayed"),
+        ({"token": {"issuer": "bank", "claims": {"client_id": "tpp-2"}}}, "signature_invalid"),
+        ({"request": {**CASE["request"], "method": "GET"}, "signedBody": None}, "policy_allowed"),
+        ({"request": {**CASE["request"], "method": "PATCH"}}, "no_policy_matched"),
+    ],
+)
+def test_sg_01_sg_04_a_case_is_signed_for_its_route_and_fails_as_a_request_would(
+    case: dict[str, Any], reason: str
+) -> None:
+    assert decided(**case) == reason
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa-p256-sha256", "ed25519", "rsa-pss-sha512", "PS256"])
+def test_sg_03_cases_are_signed_with_any_algorithm_that_a_profile_may_ask_for(algorithm: str) -> None:
+    assert decided(f"algorithms: [{algorithm}]", "algorithms: [ES256]") == "policy_allowed"
+    assert decided(f"algorithms: [{algorithm}]", signature={"key": "other"}) == "signature_invalid"
+
+
+def test_sg_04_cases_that_leave_open_who_signs_or_what_are_errors() -> None:
+    def problem(**case: Any) -> str:
+        with pytest.raises(BundleError) as caught:
+            decided(**case)
+        return str(caught.value.findings[0])
+
+    assert "spec.cases[0].signature: keys are registered by client" in problem(token=None, signedBody=None)
+    assert "spec.cases[0].signedBody: keys are registered by client" in problem(token=None, signature=None)
+    request = {**CASE["request"], "body": "{}"}
+    assert "spec.cases[0].request.body: `signedBody` writes the body" in problem(request=request)
+    request = {**CASE["request"], "headers": {"Signature": "x"}}
+    assert "`signature` writes this header" in problem(request=request)

@@ -1,6 +1,7 @@
 """`extauthz check`, as a user types it."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import jwt
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from extauthz.cli.check import command
 from extauthz.guards import Entry
+from extauthz.identity import base64url, thumbprint
 from extauthz.sources import Operator, RevocationsOptions, RuntimeRevocations
 
 BUNDLE = """
@@ -151,8 +153,9 @@ class Signer:
         self.file = directory / "jwks.json"
         self.file.write_text(json.dumps({"keys": [{**public, "kid": "k", "alg": "ES256", "use": "sig"}]}))
 
-    def sign(self, now: int) -> str:
+    def sign(self, now: int, **more: object) -> str:
         claims = {
+            **more,
             "iss": "https://idp.test",
             "aud": "api",
             "sub": "u1",
@@ -177,6 +180,25 @@ def test_a_real_token_is_verified_with_the_keys_given_as_of_the_time_given(bundl
     forged = Signer(tmp_path / "other").sign(1_800_000_000)
     found = facts(bundle, ITEMS, "--token", forged, *arguments[3:], "--now", "2027-01-15T08:00:30Z")
     assert "token_signature_invalid" == found["reason"]
+
+
+def test_dp_17_a_real_proof_is_verified_and_its_use_is_not_asked_about(bundle: Path, tmp_path: Path) -> None:
+    signer, key = Signer(tmp_path), ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    now = 1_800_000_000
+    token = signer.sign(now, cnf={"jkt": thumbprint(public)})
+    ath = base64url.encode(sha256(token.encode()).digest())
+
+    def asked(htu: str) -> dict[str, object]:
+        claims = {"htm": "GET", "htu": htu, "iat": now, "jti": "1", "ath": ath}
+        proof = jwt.encode(claims, key, "ES256", {"typ": "dpop+jwt", "jwk": public})
+        headers = ("-H", f"authorization: DPoP {token}", "-H", f"dpop: {proof}")
+        return facts(bundle, ITEMS, *headers, "--jwks", f"idp={signer.file}", "--now", "2027-01-15T08:00:30Z")
+
+    found = asked(ITEMS)
+    assert "allow" == found["outcome"]
+    assert ["whether the proof or the signed body was used before was not asked: only servers know"] == found["notes"]
+    assert "proof_invalid" == asked("https://other.test/items/1")["reason"]
 
 
 def test_a_real_token_without_keys_says_how_to_give_them(bundle: Path, tmp_path: Path) -> None:
