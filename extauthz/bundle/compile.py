@@ -18,6 +18,7 @@ from extauthz.bundle.signing import compile_signing
 from extauthz.guards import (
     Entry,
     RevocationList,
+    StepUp,
     TenancySpec,
     TenantRegistry,
     compile_fapi,
@@ -25,7 +26,15 @@ from extauthz.guards import (
     compile_step_up,
     compile_tenancy,
 )
-from extauthz.identity import Issuer, JwksError, KeySet, compile_authentication, compile_issuer, parse_jwks
+from extauthz.identity import (
+    Authentication,
+    Issuer,
+    JwksError,
+    KeySet,
+    compile_authentication,
+    compile_issuer,
+    parse_jwks,
+)
 from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
@@ -122,6 +131,22 @@ def _compile_tenants(documents: Documents, findings: list[Finding]) -> tuple[Ten
     return registry, document.spec
 
 
+def _compile_step_up(
+    spec: SecurityProfileSpec, authentication: Authentication | None, problems: list[Problem]
+) -> StepUp | None:
+    at: Location = ("spec", "stepUp")
+    if spec.step_up is None:
+        return None
+    step_up = compile_step_up(spec.step_up, problems, at)
+    if spec.authentication.mode == "none":
+        problems.append(Problem(at, "mode `none` verifies nobody, so nobody could meet this"))
+    issuers = () if authentication is None else authentication.issuers
+    if issuers and step_up is not None and step_up.reads_contexts and not any(found.claims.acrs for found in issuers):
+        message = "no issuer of this profile lists contexts, so nobody could meet `acrs`: set its `claims.acrs`"
+        problems.append(Problem(at, message))
+    return step_up
+
+
 def _compile_profile(
     document: Document,
     documents: Documents,
@@ -145,9 +170,7 @@ def _compile_profile(
     tenancy_is_broken = tenants[0] is None and (documents.names["Tenancy"] or documents.unread)
     if spec.tenancy and not tenancy_is_broken:
         tenancy = compile_tenancy(spec.tenancy, *tenants, problems, ("spec", "tenancy"))
-    step_up = None if spec.step_up is None else compile_step_up(spec.step_up, problems, ("spec", "stepUp"))
-    if spec.step_up is not None and spec.authentication.mode == "none":
-        problems.append(Problem(("spec", "stepUp"), "mode `none` verifies nobody, so nobody could meet this"))
+    step_up = _compile_step_up(spec, authentication, problems)
     sender, possession = compile_sender_constraint(spec, problems)
     signing = compile_signing(spec, documents, files, possession.dpop.origins, problems)
     findings += document.findings(problems)

@@ -19,7 +19,7 @@ Constraint = Literal["mtls", "dpop"]
 READS: Final = frozenset({"GET", "HEAD"})  # of the safe methods (RFC 9110 section 9.2.1) those that read a resource
 _BEARER, _DPOP = "Bearer", "DPoP"
 _OF_PROOFS: Final = frozenset({"proof", "nonce"})
-_CHALLENGED: Final = frozenset({"credential", "request", "token", "scope", "proof", "nonce", "step"})
+_CHALLENGED: Final = frozenset({"credential", "request", "token", "scope", "proof", "nonce", "step", "claims"})
 
 
 class SenderConstraint(Struct, frozen=True):

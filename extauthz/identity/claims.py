@@ -65,6 +65,9 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
     roles = _roles(claims, where)
     if isinstance(roles, Deny):
         return roles
+    acrs = look_up(claims, where.acrs) if where.acrs else MISSING
+    if acrs is not MISSING and not (isinstance(acrs, list) and all(_is_name(context) for context in acrs)):
+        return Deny(Reason.TOKEN_CLAIM_INVALID, "JWT-12", "authentication contexts that are not a list of texts")
     return Subject(
         issuer=spelling.issuer,
         id=identifier,
@@ -74,6 +77,7 @@ def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key
         roles=roles,
         scopes=scopes,
         acr=acr,
+        acrs=tuple(acrs) if isinstance(acrs, list) else (),
         auth_time=auth_time,
         issued_at=issued_at,
         not_before=not_before,

@@ -30,7 +30,7 @@ class KindSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Where facts about the caller are found in the claims.
 
-    `tenant`, `scopes`, `acr`, `authTime`: one path. `roles`: paths whose lists are joined. `subject`, `client`,
+    `tenant`, `scopes`, `acr`, `acrs`, `authTime`: one path. `roles`: paths whose lists are joined. `subject`, `client`,
     `tokenId`, `session`: paths of which the first one present counts.
     """
 
@@ -41,6 +41,7 @@ class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     roles: PathsSpec | None = None
     scopes: PathSpec | None = None
     acr: PathSpec | None = None
+    acrs: PathSpec | None = None  # a list of authentication contexts, as Entra ID has it
     auth_time: PathSpec | None = None
     token_id: PathsSpec | None = None
     session: PathsSpec | None = None  # what a logout ends, for revocation

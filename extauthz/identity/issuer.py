@@ -41,6 +41,7 @@ class ClaimMap(Struct, frozen=True):
     roles: tuple[ClaimPath, ...]
     scopes: ClaimPath
     acr: ClaimPath
+    acrs: ClaimPath
     auth_time: ClaimPath
     token_id: tuple[ClaimPath, ...]
     session: tuple[ClaimPath, ...]
@@ -224,6 +225,7 @@ def _claims(spec: ClaimsSpec, preset: Preset, problems: list[Problem]) -> ClaimM
         roles=several("roles", "roles"),
         scopes=one("scopes", "scopes"),
         acr=one("acr", "acr"),
+        acrs=one("acrs", "acrs"),
         auth_time=one("auth_time", "authTime"),
         token_id=several("token_id", "tokenId"),
         session=several("session", "session"),

@@ -30,6 +30,7 @@ STANDARD_CLAIMS = ClaimsSpec(
     roles="",
     scopes="scope",
     acr="acr",
+    acrs="",
     auth_time="auth_time",
     token_id="jti",  # noqa: S106 - the name of a claim
     session="sid",
@@ -95,6 +96,7 @@ PRESETS = {
             tenant="tid",
             roles=["roles"],
             scopes="scp",
+            acrs="acrs",
             token_id="uti",  # noqa: S106 - the name of a claim
         ),
         require_claims=("sub", "oid", "tid", "iat", "ver"),

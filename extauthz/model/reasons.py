@@ -20,7 +20,9 @@ Outcome = Literal["allow", "deny", "undecided"]
 # nonce          401, challenge with `use_dpop_nonce` and one DPoP-Nonce header (RFC 9449 section 9)
 # step           401, challenge with `insufficient_user_authentication` (RFC 9470 section 3)
 # unavailable    503 with Retry-After, no challenge
-Shape = Literal["none", "credential", "request", "token", "scope", "header", "proof", "nonce", "step", "unavailable"]
+Shape = Literal[
+    "none", "credential", "request", "token", "scope", "header", "proof", "nonce", "step", "claims", "unavailable"
+]
 
 
 class Reason(Enum):
@@ -79,6 +81,7 @@ class Reason(Enum):
     PROOF_KEY_MISMATCH = ("deny", 401, "token", "the access token is bound to another key")
     PROOF_NONCE_REQUIRED = ("deny", 401, "nonce", "a nonce is required in the DPoP proof")
     STEP_UP_REQUIRED = ("deny", 401, "step", "a stronger or more recent authentication is required")
+    AUTHENTICATION_CONTEXT_REQUIRED = ("deny", 401, "claims", "a stronger authentication is required")
     SIGNATURE_MISSING = ("deny", 401, "none", "a message signature is required")
     SIGNATURE_INVALID = ("deny", 401, "none", "the message signature is not acceptable")
     SIGNED_BODY_INVALID = ("deny", 400, "none", "the signed body is not acceptable")

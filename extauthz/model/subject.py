@@ -22,6 +22,7 @@ class Subject(Struct, frozen=True, gc=False):
     roles: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     acr: str = ""
+    acrs: tuple[str, ...] = ()  # authentication contexts, where the issuer lists them (Entra ID)
     auth_time: int = 0  # seconds since the epoch, 0 when unknown
     issued_at: int = 0  # seconds since the epoch
     not_before: int = 0  # seconds since the epoch

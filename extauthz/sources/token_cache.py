@@ -75,6 +75,6 @@ class GenerationalTokenCache:
 
 def _bytes_of(subject: Subject) -> int:
     """What an entry takes in memory, near enough and rather too much."""
-    lists = (subject.roles, subject.scopes, subject.confirmation, subject.actors)
+    lists = (subject.roles, subject.scopes, subject.confirmation, subject.actors, subject.acrs)
     texts = sum(getsizeof(text) for texts in lists for text in texts) + sum(map(getsizeof, lists))
     return _ENTRY_BYTES + len(subject.claims) + texts

@@ -19,6 +19,7 @@ ERRORS: Final = {
     "proof": "invalid_dpop_proof",  # RFC 9449 section 7.1
     "nonce": "use_dpop_nonce",  # RFC 9449 section 9
     "step": "insufficient_user_authentication",  # RFC 9470 section 3
+    "claims": "insufficient_claims",  # the claims challenge of Entra ID
 }
 _BEARER: Final = "Bearer"
 _DPOP: Final = "DPoP"

@@ -1,6 +1,5 @@
 """What a list of revocations finds: by every selector, for exactly whom it names, at the same cost whatever its length."""
 
-import time
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from extauthz.guards import NEVER, SELECTORS, Entry, RevocationList, refuse_revoked, wrong_with
+from extauthz.guards import NEVER, SELECTORS, Entry, RevocationList, refuse_revoked, revocation, wrong_with
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import ANONYMOUS, Subject
 
@@ -198,25 +197,22 @@ def test_jwt_13_any_caller_gets_an_answer(value: str, issuer: str, now: int, ten
     )  # fmt: skip
 
 
-def test_a_lookup_in_100_000_entries_costs_what_it_costs_in_10() -> None:
-    """Also when all of them name one thing."""
+def test_a_lookup_in_100_000_entries_looks_at_a_handful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when all of them name one thing; counted, for times say little on a busy machine."""
     many = range(100_000)
-    few = RevocationList([an_entry("tokenId", f"t{n}") for n in range(10)])
     lists = {
         "many tokens": RevocationList([an_entry("tokenId", f"t{n}", until=NOW + n) for n in many]),
         "one subject": RevocationList([an_entry("subject", until=NOW + n, issued_before=n) for n in many]),
         "falling": RevocationList([an_entry("subject", until=NOW + n, issued_before=100_000 - n) for n in many]),
     }
+    looked_at: list[Entry] = []
 
-    def cost(listed: RevocationList) -> float:
-        times = []
-        for _ in range(7):
-            began = time.perf_counter()
-            for _ in range(2000):
-                listed.find(CALLER, "acme", NOW, (FRONT,))
-            times.append(time.perf_counter() - began)
-        return min(times)
+    def until(entry: Entry) -> int:
+        looked_at.append(entry)
+        return entry.until
 
-    base = cost(few)
-    ratios = {name: cost(listed) / base for name, listed in lists.items()}
-    assert max(ratios.values()) < 3, ratios
+    monkeypatch.setattr(revocation, "_until", until)
+    for name, listed in lists.items():
+        looked_at.clear()
+        listed.find(CALLER, "acme", NOW, (FRONT,))
+        assert len(looked_at) <= 20, name

@@ -46,6 +46,26 @@ def test_st_01_a_missing_or_other_acr_is_not_met_and_the_challenge_lists_acrs_in
     assert (("acr_values", "gold silver"),) == refusal.parameters
 
 
+# The challenge that Microsoft's page on claims challenges prints for the context `cp1`.
+CP1 = "eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiY3AxIn19fQ=="
+
+
+def test_st_01_any_listed_context_of_entra_suffices() -> None:
+    rule = step_up(StepUpRuleSpec(acrs=("c1", "c2")))
+    for contexts in (("c1",), ("c9", "c2")):
+        assert rule.check(a_request(), Subject("https://idp.test", "u", acrs=contexts), NOW) is None
+
+
+@pytest.mark.parametrize("contexts", [(), ("c3",), ("C1",), ("c1 c2",)])
+def test_st_01_st_03_a_missing_context_is_asked_for_by_a_claims_challenge(contexts: tuple[str, ...]) -> None:
+    rule = step_up(StepUpRuleSpec(acrs=("cp1", "c2"), authorization_uri="https://login.test/authorize"))
+    refusal = rule.check(a_request(), Subject("https://idp.test", "u", acr="cp1", acrs=contexts), NOW)
+
+    assert refusal is not None
+    assert (Reason.AUTHENTICATION_CONTEXT_REQUIRED, "ST-01") == (refusal.reason, refusal.check)
+    assert (("authorization_uri", "https://login.test/authorize"), ("claims", CP1)) == refusal.parameters
+
+
 @pytest.mark.parametrize("age", [-MAX_AHEAD, 0, 299, 300])
 def test_st_02_an_authentication_within_the_max_age_suffices(age):
     assert check(StepUpRuleSpec(max_age="300s"), auth_time=NOW - age) is None
@@ -109,7 +129,22 @@ def test_st_01_st_02_only_a_listed_acr_and_a_recent_time_pass(acr, auth_time, no
 @pytest.mark.parametrize(
     ("spec", "where", "message"),
     [
-        (StepUpRuleSpec(), (), "asks for nothing: write `acr`, `maxAge` or both"),
+        (StepUpRuleSpec(), (), "asks for nothing: write `acr`, `maxAge` or both, or `acrs`"),
+        (
+            StepUpRuleSpec(acrs=("c1",), max_age=60),
+            ("acrs",),
+            "has a challenge of its own: write `acr` and `maxAge` in another rule",
+        ),
+        (
+            StepUpRuleSpec(acrs=("c 1",)),
+            ("acrs", 0),
+            "`c 1` is not an acr value: visible ASCII without spaces, quotes and backslashes",
+        ),
+        (
+            StepUpRuleSpec(acrs=("c1",), authorization_uri="http://login.test"),
+            ("authorizationUri",),
+            "`http://login.test` must begin with `https://`, without spaces, quotes and backslashes",
+        ),
         ((), (), "an empty list asks for nothing: write a rule, or leave the field out"),
         (
             StepUpRuleSpec(acr=("gold", 'si"lver')),

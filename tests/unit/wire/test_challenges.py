@@ -67,6 +67,18 @@ CASES = {
             )
         ],
     ),
+    "st-03 a context of Entra ID": (
+        Deny(
+            Reason.AUTHENTICATION_CONTEXT_REQUIRED,
+            parameters=(("authorization_uri", "https://login.test/common"), ("claims", "eyJhIjoxfQ==")),
+        ),
+        [
+            (
+                'Bearer error="insufficient_claims", error_description="a stronger authentication is required", '
+                'authorization_uri="https://login.test/common", claims="eyJhIjoxfQ=="'
+            )
+        ],
+    ),
     "st-03 step-up under DPoP, with the scope that is needed too": (
         Deny(Reason.STEP_UP_REQUIRED, scheme="DPoP", parameters=(("max_age", "0"),), scopes=("payments",)),
         [
@@ -149,6 +161,7 @@ def test_t38_a_refusal_with_an_unsafe_header_is_undecided(header):
         (Reason.PROOF_REPLAYED, "invalid_dpop_proof"),
         (Reason.PROOF_NONCE_REQUIRED, "use_dpop_nonce"),
         (Reason.STEP_UP_REQUIRED, "insufficient_user_authentication"),
+        (Reason.AUTHENTICATION_CONTEXT_REQUIRED, "insufficient_claims"),
         (Reason.TOKEN_REVOKED, "invalid_token"),
         (Reason.SIGNATURE_MISSING, "invalid_signature"),
         (Reason.SIGNED_BODY_INVALID, "invalid_request"),
