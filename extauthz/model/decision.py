@@ -8,7 +8,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.subject import ANONYMOUS, Subject
 
 
-class Obligations(Struct, frozen=True, gc=False):
+class Obligations(Struct, frozen=True, gc=False, cache_hash=True):
     """What an allow adds. Names and values are validated by `wire.outbound` before they are written."""
 
     upstream_headers: tuple[tuple[str, str], ...] = ()  # set, overwriting what the client sent

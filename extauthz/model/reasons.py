@@ -125,6 +125,9 @@ class Reason(Enum):
         member._value_ = len(cls.__members__)
         return member
 
+    # Members are compared by identity. Enum's own hash is a function in Python, and each Check looks reasons up.
+    __hash__ = object.__hash__
+
     def __init__(self, outcome: Outcome, status: int, shape: Shape, words: str) -> None:
         self.outcome = outcome
         self.status = status

@@ -5,7 +5,16 @@ Messages are read with upb and written by hand; `twin` does both with an indepen
 
 from extauthz.wire.inbound import InboundOptions, read_check
 from extauthz.wire.options import OutboundOptions
-from extauthz.wire.outbound import LAST_RESORT, AnswerContext, write_answer
+from extauthz.wire.outbound import LAST_RESORT, AnswerContext, AnswerWriter, write_answer
 from extauthz.wire.settle import settle
 
-__all__ = ["LAST_RESORT", "AnswerContext", "InboundOptions", "OutboundOptions", "read_check", "settle", "write_answer"]
+__all__ = [
+    "LAST_RESORT",
+    "AnswerContext",
+    "AnswerWriter",
+    "InboundOptions",
+    "OutboundOptions",
+    "read_check",
+    "settle",
+    "write_answer",
+]

@@ -34,7 +34,7 @@ _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
 _Hops = Annotated[int, Meta(ge=0, le=16)]
 
 
-class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", cache_hash=True):
     """What to believe of a request's headers. Hops count the proxies of ours, from the right."""
 
     xff_trusted_hops: _Hops = 0  # 0: the client address is the direct peer's

@@ -28,7 +28,7 @@ OVERRIDE_HEADERS = (
 ENVOY_MARKS = ("x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body")
 
 
-class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", cache_hash=True):
     """Header names are lower case. Every request that passes loses what it brought under these names."""
 
     subject_header: str = "x-auth-subject"

@@ -16,6 +16,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts
 from extauthz.wire import denials, encode
 from extauthz.wire.challenges import challenges
+from extauthz.wire.frames import CLIENT, UPSTREAM, Frames
 from extauthz.wire.identity_headers import identity_headers
 from extauthz.wire.names import clean, encode_query, may_remove, twins
 from extauthz.wire.options import INTERACTION_HEADER, MAX_HYPHENS, OutboundOptions, reserved_names
@@ -30,7 +31,7 @@ _PERMISSION_DENIED, _UNAVAILABLE, _UNAUTHENTICATED = 7, 14, 16
 _HTTP_BAD_REQUEST, _HTTP_UNAUTHORIZED, _HTTP_NOT_ACCEPTABLE = 400, 401, 406
 
 # Field tags: number * 8 + wire type 2.
-_UPSTREAM, _REMOVED, _CLIENT, _REMOVED_QUERY = b"\x12", b"\x2a", b"\x32", b"\x42"  # OkHttpResponse 2, 5, 6, 8
+_REMOVED, _REMOVED_QUERY = b"\x2a", b"\x42"  # OkHttpResponse 5, 8
 _DENIED, _OK, _ERROR = b"\x12", b"\x1a", b"\x2a"  # CheckResponse 2, 3, 5
 _REFUSED = b"\x12"  # DeniedHttpResponse 2
 _ALLOWED = encode.status(0)
@@ -50,9 +51,42 @@ class AnswerContext(Struct, frozen=True, gc=False):
     facts: Facts = Facts()
 
 
+class AnswerWriter:
+    """The one builder of `envoy.service.auth.v3.CheckResponse` for one configuration. Threads share it."""
+
+    def __init__(self, options: OutboundOptions) -> None:
+        """Nothing was written yet."""
+        self._options = options
+        self._frames = Frames(options)
+
+    def conclude(self, decision: Decision, context: AnswerContext) -> tuple[Decision, bytes]:
+        """The decision as it can be written (see `settle`), and its answer. Never raises on any text."""
+        if not isinstance(decision, Allow):
+            settled = settle(decision, self._options)
+            return settled, _write(settled, context, self._options)
+        ids = (context.decision_id, context.interaction_id)
+        kind = self._frames.kind(decision, *ids, context.revision)
+        if kind is not None and (answer := self._frames.splice(kind, decision.evidence.subject.id, *ids)):
+            return decision, answer
+        settled = settle(decision, self._options)
+        answer = _write(settled, context, self._options)
+        if kind is not None and settled is decision:
+            self._frames.keep(kind, answer, decision.evidence, *ids)
+        return settled, answer
+
+
+@lru_cache(maxsize=8)
+def _writer(options: OutboundOptions) -> AnswerWriter:
+    return AnswerWriter(options)
+
+
 def write_answer(decision: Decision, context: AnswerContext, options: OutboundOptions) -> bytes:
-    """The one builder of `envoy.service.auth.v3.CheckResponse`. Never raises on any text in its arguments."""
-    decision = settle(decision, options)
+    """The answer alone, for who has no writer."""
+    return _writer(options).conclude(decision, context)[1]
+
+
+def _write(decision: Decision, context: AnswerContext, options: OutboundOptions) -> bytes:
+    """The answer to a settled decision."""
     if not (_ID.fullmatch(context.decision_id) and _ID.fullmatch(context.interaction_id)):
         context = replace(context, decision_id=_id(context.decision_id), interaction_id=_id(context.interaction_id))
     match decision:
@@ -72,19 +106,19 @@ def _allow(decision: Allow, context: AnswerContext, options: OutboundOptions) ->
     who = identity_headers(decision.evidence, options)
     ids = ((options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id))
     parts = [who.written]
-    parts += [encode.overwriting_header(_UPSTREAM, *pair) for pair in ids if pair[1]]
-    client = [encode.overwriting_header(_CLIENT, *pair) for pair in ids if pair[1]]
+    parts += [encode.overwriting_header(UPSTREAM, *pair) for pair in ids if pair[1]]
+    client = [encode.overwriting_header(CLIENT, *pair) for pair in ids if pair[1]]
     removed = [_removals(options), who.removed, *(encode.text(_REMOVED, name) for name, value in ids if not value)]
     if decision.obligations is NO_OBLIGATIONS:
         return encode.nested(_OK, b"".join((*parts, *removed, *client)))
     obligations = decision.obligations
     for name, value in obligations.upstream_headers:
-        parts.append(encode.overwriting_header(_UPSTREAM, name.lower(), value))
+        parts.append(encode.overwriting_header(UPSTREAM, name.lower(), value))
         removed.append(_twin_removals(name.lower()))
     if obligations.removed_headers or obligations.removed_twins:
         own = tuple(name for name, _ in obligations.upstream_headers)
         removed.append(_obliged_removals(obligations.removed_headers, obligations.removed_twins, own, options))
-    client += [encode.overwriting_header(_CLIENT, name.lower(), value) for name, value in obligations.client_headers]
+    client += [encode.overwriting_header(CLIENT, name.lower(), value) for name, value in obligations.client_headers]
     query = [encode.query_parameter(encode_query(name), encode_query(value)) for name, value in obligations.set_query]
     query += [encode.text(_REMOVED_QUERY, encode_query(name)) for name in obligations.removed_query]
     return encode.nested(_OK, b"".join((*parts, *removed, *client, *query)))
