@@ -94,6 +94,8 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     held = prove_possession(request, found, profile.possession, world.nonces, now)
     if isinstance(held, Deny | Undecided):
         return replace(held, evidence=evidence)
+    if held.kinds:
+        evidence = replace(evidence, sender_proofs=held.kinds)
 
     # 3 guards that no policy can lift
     guarded = _guard(request, profile, world, now, evidence)
@@ -103,6 +105,8 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     signed = check_signatures(request, found.subject, profile.signing, now)
     if isinstance(signed, Deny):
         return replace(signed, evidence=guarded)
+    if signed.kinds:
+        guarded = replace(guarded, sender_proofs=(*held.kinds, *signed.kinds))
 
     # 4 what is allowed, and under which obligations
     verdict = world.policies.evaluate(request, found.subject, guarded.tenant, now)
@@ -111,8 +115,8 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     # 5 last of all, for it uses up the proof and the signed body
     if held.proof is not None and isinstance(decision, Allow):
         decision = _use_up(held.proof, decision, request, profile, world, known)
-    if signed is not None and isinstance(decision, Allow):
-        return _use_up_body(signed, decision, world, known)
+    if signed.use is not None and isinstance(decision, Allow):
+        return _use_up_body(signed.use, decision, world, known)
     return decision
 
 

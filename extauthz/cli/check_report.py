@@ -46,6 +46,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     check: str  # id of the failed check
     subject: str  # "issuer name/id", "" when anonymous
     roles: tuple[str, ...]
+    sender_proofs: tuple[str, ...]  # mtls, dpop, message_signature, signed_body
     upstream_headers: tuple[tuple[str, str], ...]
     removed_headers: tuple[str, ...]
     client_headers: tuple[tuple[str, str], ...]
@@ -88,6 +89,7 @@ def report(
         check="" if isinstance(decision, Allow) else decision.check,
         subject="" if subject.is_anonymous else f"{subject.issuer_name}/{subject.id}",
         roles=subject.roles,
+        sender_proofs=evidence.sender_proofs,
         upstream_headers=answer.upstream_headers,
         removed_headers=answer.removed_headers,
         client_headers=answer.client_headers,
@@ -141,6 +143,7 @@ def print_text(found: Report) -> None:
             ("profile", found.profile or "none"),
             ("subject", found.subject or "anonymous"),
             ("roles", ", ".join(found.roles)),
+            ("sender", ", ".join(found.sender_proofs)),
             ("tenant", found.tenant),
             ("policy", f"{found.policy}/{found.rule}" if found.policy else ""),
             ("route", found.route),

@@ -22,17 +22,16 @@ _ALWAYS = ("@method", "@target-uri", "authorization")
 _PARAMETERS = frozenset({"created", "expires", "nonce", "alg", "keyid", "tag"})  # RFC 9421 section 2.3
 
 
-def verify_message(request: Request, subject: Subject, rules: MessageRules, now: int) -> Deny | None:
-    """Whether the request carries the signature that the profile asks for; None when all is well."""
+def verify_message(request: Request, subject: Subject, rules: MessageRules, now: int) -> Deny | bool:
+    """Whether the request is signed; a refusal where it is not as the profile asks."""
     told, signatures = request.headers.get("signature-input"), request.headers.get("signature")
     if told is None and signatures is None:
-        if not rules.is_required(request.method):
-            return None
-        return Deny(Reason.SIGNATURE_MISSING, "SG-01", "no signature")
+        required = rules.is_required(request.method)
+        return Deny(Reason.SIGNATURE_MISSING, "SG-01", "no signature") if required else False
     found = _find(told or "", signatures or "", rules.tag)
     if found is None:
         required = rules.is_required(request.method)
-        return _refuse("SG-01", "no signature with the tag") if required else None
+        return _refuse("SG-01", "no signature with the tag") if required else False
     if isinstance(found, Deny):
         return found
     covered, signature = found
@@ -49,7 +48,10 @@ def verify_message(request: Request, subject: Subject, rules: MessageRules, now:
     if keys is None:
         return _refuse("SG-03", "no key is registered for the client")
     # A digest of a long body costs more than a signature, so that it is made for registered clients alone.
-    return _check_signature(base.encode(), signature, covered, keys, rules.algorithms) or _check_digest(request, body)
+    refused = _check_signature(base.encode(), signature, covered, keys, rules.algorithms) or _check_digest(
+        request, body
+    )
+    return refused or True
 
 
 def _find(told: str, signatures: str, tag: str) -> tuple[InnerList, bytes] | Deny | None:

@@ -17,12 +17,13 @@ from extauthz.model.request import Request
 
 
 class Possession(Struct, frozen=True, gc=False):
-    """What was proven; without a proof there is nothing left to ask."""
+    """What was proven, and how; without a proof there is nothing left to ask."""
 
     proof: Proof | None = None
+    kinds: tuple[str, ...] = ()  # "mtls", "dpop"; none for a bearer token
 
 
-_NOTHING_LEFT = Possession()
+_BEARER, _BY_CERTIFICATE = Possession(), Possession(kinds=("mtls",))
 
 
 def prove_possession(
@@ -31,7 +32,7 @@ def prove_possession(
     """Verify everything that the token is bound to; a bearer token is bound to nothing."""
     subject = found.subject
     if not subject.confirmation:
-        return _NOTHING_LEFT
+        return _BEARER
     if not subject.jkt and not subject.x5t:
         return Deny(Reason.TOKEN_BINDING_UNVERIFIED, "MTLS-10", "bound to nothing that can be verified")
     if subject.jkt and not found.is_dpop:
@@ -39,6 +40,7 @@ def prove_possession(
     if subject.x5t and (refused := verify_certificate(subject.x5t, request, rules.mtls)):
         return refused
     if not subject.jkt:
-        return _NOTHING_LEFT
+        return _BY_CERTIFICATE
     proof = verify_proof(request, found.token, subject.jkt, rules.dpop, nonces, now)
-    return Possession(proof) if isinstance(proof, Proof) else proof
+    kinds = ("mtls", "dpop") if subject.x5t else ("dpop",)
+    return Possession(proof, kinds) if isinstance(proof, Proof) else proof

@@ -77,6 +77,7 @@ class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     duration_us: int = 0
     request_id: str = ""
     trace_id: str = ""
+    sender_proofs: tuple[str, ...] = ()
 
 
 class SealedTail(Struct, frozen=True):
@@ -169,6 +170,7 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) ->
         duration_us=max(0, int(record.duration * 1_000_000)),
         request_id=facts.request_id[:_MAX_ID],
         trace_id=record.traceparent[_TRACE_ID],
+        sender_proofs=evidence.sender_proofs,
     )
     try:
         return b'{"decision":%b}' % _encoder.encode(event)

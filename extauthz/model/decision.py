@@ -42,6 +42,8 @@ class Evidence(Struct, frozen=True, gc=False):
     route: str = ""  # the matched path pattern; what the journal keeps instead of the path
     cross_tenant: str = ""  # name of the crossTenant grant that was used
     token_cached: bool = False
+    # How the sender was proven to be the token's: some of "mtls", "dpop", "message_signature", "signed_body".
+    sender_proofs: tuple[str, ...] = ()
     shadow: tuple[ShadowMatch, ...] = ()
     condition_errors: tuple[str, ...] = ()  # "policy/rule" of every condition that erred
 

@@ -272,6 +272,16 @@ def test_sg_04_a_payment_passes_once(gateway: Gateway, client: Client) -> None:
     assert 200 == client.pay(gateway, client.payment()).status
 
 
+def test_sg_04_the_journal_says_how_the_sender_was_proven(gateway: Gateway, server: Server, client: Client) -> None:
+    paid = client.pay(gateway, client.payment())
+    signed = gateway.h1(ACCOUNT, client.signed("GET", ACCOUNT), host=HOST)
+    lines = [line for file in server.journal.glob("segment-*.ndjson") for line in file.read_text().splitlines()]
+    decisions = [found for line in lines if (found := json.loads(line)["event"].get("decision"))]
+    proofs = {found["decision_id"]: found.get("sender_proofs") for found in decisions}
+    found = [proofs[answer.header("x-authz-decision-id") or ""] for answer in (paid, signed)]
+    assert [["signed_body"], ["message_signature"]] == found
+
+
 def test_sg_04_of_many_copies_at_once_one_passes(gateway: Gateway, client: Client) -> None:
     body = client.payment()
     with ThreadPoolExecutor(8) as pool:

@@ -172,6 +172,23 @@ def test_mtls_11_a_token_bound_to_both_needs_both() -> None:
     assert "proof_missing DP-03" == reason(world.ask(token, certificate=PEM))
 
 
+def test_mtls_02_dp_09_the_evidence_says_how_the_sender_was_proven() -> None:
+    world = World("{required: false}")
+    key, both = bound_to_key(world), bound_to_key(world, **{"x5t#S256": X5T})
+    certificate = world.token(cnf={"x5t#S256": X5T})
+    asked = {
+        (): world.ask(world.token(), scheme="Bearer", certificate=PEM),
+        ("mtls",): world.ask(certificate, scheme="Bearer", certificate=PEM),
+        ("dpop",): world.ask(key, proof_of(key, "1")),
+        ("mtls", "dpop"): world.ask(both, proof_of(both, "2"), certificate=PEM),
+    }
+    assert [*asked] == [answer.decision.evidence.sender_proofs for answer in asked.values()]
+    refused = [world.ask(certificate, scheme="Bearer"), world.ask(key), world.ask(both, proof_of(both, "3"))]
+    assert [()] * 3 == [answer.decision.evidence.sender_proofs for answer in refused]
+    denied = world.ask(key, proof_of(key, "4", htu=f"https://{HOST}/other"), path="/other")
+    assert ("no_policy_matched", ("dpop",)) == (denied.reason, denied.decision.evidence.sender_proofs)
+
+
 def test_mtls_01_only_what_the_profile_accepts_satisfies() -> None:
     certificates, proofs = World("{accept: [mtls]}"), World("{accept: [dpop]}")
     by_key, by_certificate = bound_to_key(certificates), certificates.token(cnf={"x5t#S256": X5T})

@@ -187,5 +187,11 @@ def test_sg_04_both_may_be_asked_for_at_once() -> None:
     world = World(f"{MESSAGE}\n  {BODY}")
     body = world.payment()
     headers = world.signed("POST", "/payments", body, **{"content-type": "application/jwt"})
-    assert world.ask("POST", "/payments", headers, body).allowed
+    answer = world.ask("POST", "/payments", headers, body)
+    assert answer.allowed
+    assert answer.decision.evidence.sender_proofs == ("message_signature", "signed_body")
     assert world.ask("POST", "/payments", headers, body).reason == "signed_body_replayed"
+    unsigned = world.ask("GET", "/payments", {"authorization": f"Bearer {world.token}"})
+    assert (unsigned.reason, unsigned.decision.evidence.sender_proofs) == ("signature_missing", ())
+    read = world.ask("GET", "/payments", world.signed("GET", "/payments"))
+    assert (read.allowed, read.decision.evidence.sender_proofs) == (True, ("message_signature",))

@@ -118,7 +118,9 @@ def a_signed_request(
 def said(request: Request, rules: MessageRules = RULES, subject: Subject = CALLER, now: int = NOW) -> str:
     """`accepted`, or `reason check: detail`."""
     refused = verify_message(request, subject, rules, now)
-    return "accepted" if refused is None else f"{refused.reason.code} {refused.check}: {refused.detail}"
+    if not isinstance(refused, Deny):
+        return "accepted" if refused else "not signed"
+    return f"{refused.reason.code} {refused.check}: {refused.detail}"
 
 
 URL = f"https://{HOST}/payments"

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extauthz.generated.extauthz.v1.journal_pb2 import Record
-from extauthz.journal.chain import GENESIS, seal
+from extauthz.journal.chain import GENESIS, parse_line, seal, true_hash
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
-from extauthz.journal.record import LifecycleEvent, TimeText, decision_event, lifecycle_event
+from extauthz.journal.record import LifecycleEvent, TimeText, decision_event, lifecycle_event, read_decision
 from extauthz.model.decision import Allow, Deny, Evidence, ShadowMatch, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts, Peer
@@ -50,6 +50,9 @@ evidences = st.builds(
         tuple
     ),
     condition_errors=st.lists(any_text, max_size=2).map(tuple),
+    sender_proofs=st.lists(st.sampled_from(["mtls", "dpop", "message_signature", "signed_body"]), max_size=4).map(
+        tuple
+    ),
 )
 refusals = st.sampled_from([reason for reason in Reason if reason.outcome == "deny"])
 decisions = st.one_of(
@@ -152,3 +155,17 @@ def test_generated_code_is_what_the_schema_compiles_to(tmp_path: Path) -> None:
 )
 def test_times_are_utc_with_microseconds(seconds: float, text: str) -> None:
     assert text == TimeText()(seconds)
+
+
+def test_a_record_of_a_version_before_or_after_this_one_is_read_and_has_its_hash() -> None:
+    """Versions before `sender_proofs` did not write it; a later one may write more."""
+    before = b'{"decision":{"decision_id":"d","outcome":"allow","reason":"policy_allowed","status":200}}'
+    after = before.replace(b'"status":200', b'"status":200,"sender_proofs":["mtls","x"],"invented_later":{"a":1}')
+    for event, proofs in ((before, ()), (after, ("mtls", "x"))):
+        line, digest = seal(3, b"2026-11-23T11:00:00.000000Z", event, b"f" * 64)
+        parsed = parse_line(line.rstrip(b"\n"))
+        assert parsed is not None
+        assert digest.decode() == true_hash(line.rstrip(b"\n")) == parsed.hash
+        found = read_decision(parsed.event)
+        assert found is not None
+        assert ("d", proofs) == (found.decision_id, found.sender_proofs)

@@ -226,6 +226,7 @@ class Decision(_message.Message):
     DURATION_US_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    SENDER_PROOFS_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     outcome: _builtins.str
     """"allow", "deny" or "undecided"."""
@@ -273,6 +274,12 @@ class Decision(_message.Message):
     def shadow(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowMatch]: ...
     @_builtins.property
     def condition_errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def sender_proofs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How the sender was proven to be the one the token was given to: some of "mtls" (RFC 8705), "dpop" (RFC 9449),
+        "message_signature" (RFC 9421) and "signed_body". None for a bearer token.
+        """
+
     def __init__(
         self,
         *,
@@ -307,10 +314,11 @@ class Decision(_message.Message):
         duration_us: _builtins.int = ...,
         request_id: _builtins.str = ...,
         trace_id: _builtins.str = ...,
+        sender_proofs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "sender_proofs", b"sender_proofs", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
