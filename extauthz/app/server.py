@@ -27,7 +27,7 @@ from extauthz.app.readiness import Readiness
 from extauthz.app.revocations import ControlledRevocations, record
 from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
-from extauthz.identity import KeySet
+from extauthz.identity import KeySet, NonceKeys
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
 from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.questions import Questions
@@ -35,7 +35,7 @@ from extauthz.settings import Settings
 from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Ports, Refresh, RuntimeRevocations
 from extauthz.sources.bundles import Activation, BundleSource
 from extauthz.sources.issuer_clients import CredentialError
-from extauthz.sources.nonce_keys import NonceKeyError, load_nonce_keys
+from extauthz.sources.nonce_keys import NonceKeyError, NonceKeySource
 from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import StockTransport, TlsError
 from extauthz.wire import LAST_RESORT
@@ -80,6 +80,10 @@ class Server:
         self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
         self._outside = Outside(settings, self._metrics, clock, ticks)
+        try:
+            self._nonces = NonceKeySource(settings.dpop, self._on_nonces)
+        except NonceKeyError as error:
+            raise StartError(str(error)) from error
         self._live = Live(self._ports())
         self._readiness = Readiness(self._live)
         self._registry = CollectorRegistry()
@@ -134,6 +138,8 @@ class Server:
         observers: list[Observer] = [self._metrics.observe, self._keys.watch]
         if settings.telemetry.tracing.endpoint:
             observers.append(self._start_tracing(undo).observe)
+        undo.callback(self._nonces.stop)
+        self._nonces.start()
         undo.callback(self._keys.stop)
         with _ca_file("jwks.caFile", settings.jwks.ca_file):
             self._keys.start()
@@ -156,15 +162,11 @@ class Server:
         return Addresses(grpc, admin)
 
     def _ports(self) -> Ports:
-        try:
-            nonces = load_nonce_keys(self._settings.dpop)
-        except NonceKeyError as error:
-            raise StartError(str(error)) from error
         kept = self._settings.tokens
         tokens: TokenCache = NoTokenCache()
         if kept.cache_entries:
             tokens = GenerationalTokenCache(kept.cache_entries, kept.cache_bytes)
-        return Ports(tokens, self._outside.replay, nonces, self._revocations)
+        return Ports(tokens, self._outside.replay, self._nonces.first, self._revocations)
 
     def _open_journal(self, undo: ExitStack) -> Journal:
         identity = JournalIdentity(
@@ -240,6 +242,10 @@ class Server:
     def _on_revocation(self, change: Change) -> None:
         if self._journal is not None:
             record(change, self._journal)
+
+    def _on_nonces(self, keys: NonceKeys) -> None:
+        self._live.set_nonces(keys)
+        self._note("configuration_changed", {"changed": "dpop.nonceKeyFile", "keys": str(len(keys.keys))})
 
     def _on_keys(self, issuer: str, keys: KeySet) -> None:
         self._live.set_keys(issuer, keys)

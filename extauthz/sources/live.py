@@ -75,6 +75,13 @@ class Live:
             if snapshot is not None and wanted is not None and keys.issuer_digest in {wanted, NO_KEYS.issuer_digest}:
                 self.current = replace(snapshot, keys={**snapshot.keys, issuer_name: keys})
 
+    def set_nonces(self, nonces: NonceKeys) -> None:
+        """Publish other keys of DPoP nonces, for this bundle and the next."""
+        with self._writers:
+            self._ports = replace(self._ports, nonces=nonces)
+            if self.current is not None:
+                self.current = replace(self.current, nonces=nonces)
+
     def status(self) -> LiveStatus:
         """A consistent view of what is in force now."""
         with self._writers:

@@ -63,6 +63,11 @@ class Running:
         raw = build_check(Check(host="open.test", path=path))
         return read_answer(self.channel.unary_unary(CHECK)(raw, timeout=10))
 
+    def nonces(self) -> tuple[bytes, ...]:
+        current = self.server._live.current
+        assert current is not None
+        return current.nonces.keys
+
     def metrics(self) -> str:
         return httpx.get(f"http://{self.addresses.admin}/metrics").text
 
@@ -114,6 +119,25 @@ def test_a_changed_bundle_is_in_force_within_two_seconds_and_on_record(running: 
     running.stop()
     text = "".join(file.read_text() for file in sorted(running.journal.glob("segment-*.ndjson")))
     assert 2 == text.count("bundle_activated")
+
+
+def test_dp_19_new_keys_of_nonces_are_in_force_and_on_record_without_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "nonce.key"
+    file.write_text("o" * 44)
+    running = Running(tmp_path / "server", dpop__nonceKeyFile=str(file))
+    try:
+        assert (b"o" * 44,) == running.nonces()
+        file.write_text(f"{'n' * 44}\n{'o' * 44}")
+        assert until(lambda: running.nonces() == (b"n" * 44, b"o" * 44))
+        file.write_text("")
+        (running.bundle / "bundle.yaml").write_text(BUNDLE.replace("/public/**", "/open/**"))
+        assert until(lambda: running.ask("/open/a").allowed)
+        assert (b"n" * 44, b"o" * 44) == running.nonces()
+    finally:
+        running.stop()
+    text = "".join(file.read_text() for file in sorted(running.journal.glob("segment-*.ndjson")))
+    assert 1 == text.count('"kind":"configuration_changed","detail":{"changed":"dpop.nonceKeyFile","keys":"2"}')
+    assert "n" * 44 not in text
 
 
 def test_drain_answers_and_records_what_is_in_flight(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
