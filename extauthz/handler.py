@@ -9,22 +9,22 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 from os import urandom
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.check import decide
+from extauthz.check import MAX_QUESTIONS, advance
 from extauthz.journal import Journal, JournalError
-from extauthz.model.decision import Decision, Undecided
+from extauthz.model.decision import Decision, Pending, Question, Undecided, VerifySignature
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.model.request import Connection, Facts, Refused, Request
-from extauthz.questions import Outside, ask_nobody
+from extauthz.questions import Nobody, Outside
 from extauthz.snapshot import Snapshot
 from extauthz.sources import Live
+from extauthz.transport import Arrival, Later
 from extauthz.wire import LAST_RESORT, AnswerContext, InboundOptions, OutboundOptions, read_check, settle, write_answer
 
 log = logging.getLogger("extauthz.handler")
@@ -38,6 +38,8 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 # What may be answered without having looked at the Check.
 _UNSEEN = (Reason.OVERLOADED, Reason.DEADLINE_EXCEEDED, Reason.DRAINING)
 _FRAMES = 6
+_NOBODY = Nobody()
+_UNREAD = Refused(Facts(), Reason.REQUEST_MALFORMED)
 
 
 class HandlerOptions(Struct, frozen=True):
@@ -58,47 +60,87 @@ class Handler:
         options: HandlerOptions,
         clock: Callable[[], float],
         on_shed: Callable[[str], None],
-        ask: Outside = ask_nobody,
+        outside: Outside = _NOBODY,
     ) -> None:
         self._live, self._journal, self._observers, self._clock = live, journal, tuple(observers), clock
-        self._options, self._on_shed, self._ask = options, on_shed, ask
+        self._options, self._on_shed, self._outside = options, on_shed, outside
         self._unseen = {reason: write_answer(Undecided(reason), AnswerContext(), options.answers) for reason in _UNSEEN}
         self.draining = False
 
-    def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
-        """Answer one Check; `deadline` is in seconds since the epoch, `traceparent` as the caller sent it."""
-        arrived = self._clock()
-        if self.draining:
-            self._on_shed("draining")
-            return self.refuse(Reason.DRAINING)
-        if deadline is not None and deadline <= arrived:
-            self._on_shed("deadline")
-            return self.refuse(Reason.DEADLINE_EXCEEDED)
-        trace = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
-        world = self._live.current
-        try:
-            asked = read_check(raw, self._options.inbound)
-            ask = partial(self._ask, deadline=deadline)
-            decision = decide(asked, world, int(arrived), ask) if world else Undecided(Reason.NO_BUNDLE)
-            return self._conclude(decision, asked, world, arrived, trace)
-        except Exception as error:  # noqa: BLE001 - a bug must not become an error that Envoy may let through (T-59)
-            log.error("a check failed: %s", _Where(error))  # noqa: TRY400 - the places only, see there
-            return self._fail(world, arrived, trace)
+    def answer(self, arrival: Arrival) -> bytes:
+        """Answer one Check, however long that takes."""
+        answer: bytes | Later = self.answer_all((arrival,))[0]
+        while not isinstance(answer, bytes):
+            answer = answer()
+        return answer
+
+    def answer_all(self, arrivals: Sequence[Arrival]) -> list[bytes | Later]:
+        """Answer those that memory suffices for, with one write to the journal; the others can be gone on with."""
+        now, world = self._clock(), self._live.current
+        drafts = [self._begin(arrival, world, now) for arrival in arrivals]
+        kept = iter(self._keep([draft for draft in drafts if isinstance(draft, _Draft)]))
+        return [next(kept) if isinstance(draft, _Draft) else draft for draft in drafts]
 
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check: overload, deadline or drain; never recorded."""
         return self._unseen.get(reason, LAST_RESORT)
 
-    def _conclude(
-        self,
-        decision: Decision,
-        asked: Request | Connection | Refused,
-        world: Snapshot | None,
-        arrived: float,
-        trace: str,
-    ) -> bytes:
-        """Write the answer, keep the evidence, tell the observers; the answer leaves last."""
+    # --- deciding
+
+    def _begin(self, arrival: Arrival, world: Snapshot | None, now: float) -> "bytes | _Draft | _Unfinished":
+        if self.draining:
+            self._on_shed("draining")
+            return self.refuse(Reason.DRAINING)
+        if arrival.deadline is not None and arrival.deadline <= now:
+            self._on_shed("deadline")
+            return self.refuse(Reason.DEADLINE_EXCEEDED)
+        trace = arrival.traceparent if _TRACEPARENT.fullmatch(arrival.traceparent) else ""
+        check = _Check(_UNREAD, world, arrival.at or now, trace, arrival.deadline, {})
+        try:
+            check.asked = read_check(arrival.raw, self._options.inbound)
+            return self._decide(check)
+        except Exception as error:  # noqa: BLE001 - a bug must not become an error that Envoy may let through (T-59)
+            log.error("a check failed: %s", _Where(error))  # noqa: TRY400 - the places only, see there
+            return self._fail(check)
+
+    def _decide(self, check: "_Check") -> "_Draft | _Unfinished":
+        """Decide with what is in memory, as far as it goes."""
+        if check.world is None:
+            return self._write(Undecided(Reason.NO_BUNDLE), check)
+        while isinstance(decision := advance(check.asked, check.world, int(check.at), check.known), Pending):
+            question = decision.question
+            if question in check.known or len(check.known) >= MAX_QUESTIONS:
+                decision = decision.otherwise
+                break
+            answer = None if isinstance(question, VerifySignature) else self._outside.recall(question)
+            if answer is None:
+                return _Unfinished(self, check, decision)
+            check.known[question] = answer
+        return self._write(decision, check)
+
+    def go_on(self, check: "_Check", pending: Pending) -> "bytes | _Unfinished":
+        """Do what `pending` needs, maybe waiting for it, and decide with the answer."""
+        try:
+            answer = self._ask(pending.question, check.deadline)
+            if answer is None:
+                draft: _Draft | _Unfinished = self._write(pending.otherwise, check)
+            else:
+                check.known[pending.question] = answer
+                draft = self._decide(check)
+        except Exception as error:  # noqa: BLE001 - as in _begin
+            log.error("a check failed: %s", _Where(error))  # noqa: TRY400
+            return self._keep_failed(check)
+        return draft if isinstance(draft, _Unfinished) else self._keep([draft])[0]
+
+    def _ask(self, question: Question, deadline: float | None) -> bytes | bool | None:
+        return True if isinstance(question, VerifySignature) else self._outside.ask(question, deadline)
+
+    # --- answering
+
+    def _write(self, decision: Decision, check: "_Check") -> "_Draft":
+        """The answer and its evidence."""
         decision = settle(decision, self._options.answers)
+        asked, world = check.asked, check.world
         decision_id, generated = _new_ids()
         context = AnswerContext(
             decision_id=decision_id,
@@ -110,36 +152,63 @@ class Handler:
             decision_id=decision_id,
             interaction_id=context.interaction_id,
             interaction_id_source=_source_of_interaction_id(asked),
-            time=arrived,
-            duration=self._clock() - arrived,
+            time=check.at,
+            duration=self._clock() - check.at,
             revision=context.revision,
             digest=world.digest if world else "",
             facts=asked.facts,
             decision=decision,
             status=decision.reason.status,
-            traceparent=trace,
+            traceparent=check.trace,
         )
-        answer = write_answer(decision, context, self._options.answers)
+        return _Draft(check, context, record, write_answer(decision, context, self._options.answers))
+
+    def _keep(self, drafts: "Sequence[_Draft]") -> list[bytes]:
+        """Keep the evidence with one write, tell the observers; what comes back may leave."""
+        if not drafts:
+            return []
         try:
-            self._journal.record(record)
+            self._journal.record_all([draft.record for draft in drafts])
         except JournalError as error:
             log.error("the journal does not take records: %s", error)  # noqa: TRY400 - it says it all
-            if _may_go_unrecorded(decision, world):
-                self._journal.answered_without_record()
-            else:
-                refusal = Undecided(Reason.JOURNAL_UNAVAILABLE, evidence=decision.evidence)
-                record = replace(record, decision=refusal, status=refusal.reason.status)
-                answer = write_answer(refusal, context, self._options.answers)
-        self._observe(record)
-        return answer
+            drafts = [self._without_record(draft) for draft in drafts]
+        except Exception as error:  # noqa: BLE001 - one that cannot be recorded must not take the others with it
+            if len(drafts) == 1:
+                log.error("a check failed: %s", _Where(error))  # noqa: TRY400
+                return [self._keep_failed(drafts[0].check)]
+            return [self._keep([draft])[0] for draft in drafts]
+        for draft in drafts:
+            self._observe(draft.record)
+        return [draft.answer for draft in drafts]
 
-    def _fail(self, world: Snapshot | None, arrived: float, trace: str) -> bytes:
-        """Answer for a bug, on record if that still works."""
+    def _without_record(self, draft: "_Draft") -> "_Draft":
+        decision = draft.record.decision
+        if _may_go_unrecorded(decision, draft.check.world):
+            self._journal.answered_without_record()
+            return draft
+        refusal = Undecided(Reason.JOURNAL_UNAVAILABLE, evidence=decision.evidence)
+        record = replace(draft.record, decision=refusal, status=refusal.reason.status)
+        return replace(draft, record=record, answer=write_answer(refusal, draft.context, self._options.answers))
+
+    def _keep_failed(self, check: "_Check") -> bytes:
+        draft = self._fail(check)
+        if isinstance(draft, bytes):
+            return draft
         try:
-            unread = Refused(Facts(), Reason.REQUEST_MALFORMED)
-            return self._conclude(Undecided(Reason.INTERNAL_ERROR), unread, world, arrived, trace)
+            self._journal.record_all([draft.record])
         except Exception as error:  # noqa: BLE001 - the bug is in the way of its own record
             log.error("a failed check could not be recorded: %s", _Where(error))  # noqa: TRY400
+            return LAST_RESORT
+        self._observe(draft.record)
+        return draft.answer
+
+    def _fail(self, check: "_Check") -> "_Draft | bytes":
+        """Answer for a bug, on record if that still works."""
+        unread = replace(check, asked=_UNREAD)
+        try:
+            return self._write(Undecided(Reason.INTERNAL_ERROR), unread)
+        except Exception as error:  # noqa: BLE001 - the bug is in the way of its own answer
+            log.error("a failed check could not be answered: %s", _Where(error))  # noqa: TRY400
             return LAST_RESORT
 
     def _observe(self, record: DecisionRecord) -> None:
@@ -148,6 +217,44 @@ class Handler:
                 observer(record)
             except Exception as error:  # noqa: BLE001 - metrics and traces must not change an answer
                 log.error("an observer failed: %s", _Where(error))  # noqa: TRY400
+
+
+class _Check(Struct):
+    """One Check on its way, with what it has been told from outside."""
+
+    asked: Asked
+    world: Snapshot | None
+    at: float  # when it came, in seconds since the epoch
+    trace: str
+    deadline: float | None
+    known: dict[Question, bytes | bool]
+
+
+class _Draft(Struct, frozen=True):
+    """An answer that may leave when its record is kept."""
+
+    check: _Check
+    context: AnswerContext
+    record: DecisionRecord
+    answer: bytes
+
+
+class _Unfinished:
+    """A Check that needs more than memory; as transport's Later."""
+
+    __slots__ = ("_check", "_handler", "_pending")
+
+    def __init__(self, handler: Handler, check: _Check, pending: Pending) -> None:
+        self._handler, self._check, self._pending = handler, check, pending
+
+    @property
+    def waits(self) -> bool:
+        """Whether going on may wait for the outside."""
+        return not isinstance(self._pending.question, VerifySignature)
+
+    def __call__(self) -> "bytes | _Unfinished":
+        """Go on; total."""
+        return self._handler.go_on(self._check, self._pending)
 
 
 class _Where:

@@ -22,9 +22,13 @@ _PATIENCE_SECONDS = 15.0
 
 
 class Outside(Protocol):
-    """How a Check asks; total."""
+    """How a Check asks. Both methods are total."""
 
-    def __call__(self, question: Question, deadline: float | None) -> Answer:
+    def recall(self, question: Question) -> Answer:
+        """The answer if it is in memory, at once; else None."""
+        ...
+
+    def ask(self, question: Question, deadline: float | None) -> Answer:
         """The answer, or None when there is none in time. `deadline` is in seconds since the epoch."""
         ...
 
@@ -41,9 +45,16 @@ class Oracle(Protocol):
         ...
 
 
-def ask_nobody(question: Question, deadline: float | None) -> Answer:  # noqa: ARG001 - the shape of Outside
-    """Without an outside nothing is known of it."""
-    return None
+class Nobody:
+    """The outside of a server that has none."""
+
+    def recall(self, question: Question) -> Answer:  # noqa: ARG002 - as Outside says
+        """Nothing is known."""
+        return None
+
+    def ask(self, question: Question, deadline: float | None) -> Answer:  # noqa: ARG002
+        """Nobody can say."""
+        return None
 
 
 class Questions:
@@ -59,15 +70,29 @@ class Questions:
         """`aside` is the transport's; `count` is told the kind of every question and what became of it."""
         self._oracle, self._aside, self._clock, self._count = oracle, aside, clock, count
 
-    def __call__(self, question: Question, deadline: float | None) -> Answer:
+    def recall(self, question: Question) -> Answer:
+        """As Outside says."""
+        try:
+            answer = self._oracle.recall(question)
+        except Exception as error:  # noqa: BLE001 - as below
+            self._log(error)
+            return None
+        if answer is not None:
+            self._count(_kind(question), "memory")
+        return answer
+
+    def ask(self, question: Question, deadline: float | None) -> Answer:
         """As Outside says."""
         try:
             answer, result = self._answer(question, deadline)
         except Exception as error:  # noqa: BLE001 - the decision says what an unanswered question means
-            log.error("a question could not be asked: %s", type(error).__name__)  # noqa: TRY400 - texts may quote it
+            self._log(error)
             answer, result = None, "unanswered"
-        self._count("introspection" if isinstance(question, IntrospectToken) else "first_use", result)
+        self._count(_kind(question), result)
         return answer
+
+    def _log(self, error: Exception) -> None:
+        log.error("a question could not be asked: %s", type(error).__name__)  # texts may quote it
 
     def _answer(self, question: Question, deadline: float | None) -> tuple[Answer, Result]:
         known = self._oracle.recall(question)
@@ -82,3 +107,7 @@ class Questions:
                 return None, "crowded"
             answer = self._oracle.ask(question, until)
         return answer, "unanswered" if answer is None else "answered"
+
+
+def _kind(question: Question) -> str:
+    return "introspection" if isinstance(question, IntrospectToken) else "first_use"

@@ -40,7 +40,8 @@ class JournalStatus(Struct, frozen=True, kw_only=True, rename="camel"):
 class TransportStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """The gRPC listener."""
 
-    kind: str
+    kind: str  # loop or stock
+    fallback: str = ""  # why it is stock although loop was wished
     address: str
     tls: str  # none, tls or mtls
     serving: bool

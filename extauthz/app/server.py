@@ -37,7 +37,7 @@ from extauthz.sources.bundles import Activation, BundleSource
 from extauthz.sources.issuer_clients import CredentialError
 from extauthz.sources.nonce_keys import NonceKeyError, NonceKeySource
 from extauthz.telemetry import Metrics, Resource, Tracing
-from extauthz.transport import StockTransport, TlsError
+from extauthz.transport import TlsError, UnfitError, open_transport
 from extauthz.wire import LAST_RESORT
 
 log = logging.getLogger("extauthz.app")
@@ -89,9 +89,11 @@ class Server:
         self._registry = CollectorRegistry()
         self._registry.register(self._metrics)
         try:
-            self._transport = StockTransport(settings.listen, settings.transport, LAST_RESORT, self._metrics.shed)
-        except TlsError as error:
+            self._choice = open_transport(settings.listen, settings.transport, LAST_RESORT, self._metrics.shed)
+        except (TlsError, UnfitError) as error:
             raise StartError(str(error)) from error
+        self._transport = self._choice.transport
+        self._metrics.set_transport(self._choice.kind, fell_back=bool(self._choice.fallback))
         self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
         orders = ControlledRevocations(self._revocations, self._live, clock)
         self._metrics.set_revocations(orders.counts)
@@ -116,6 +118,7 @@ class Server:
             "listening",
             extra={
                 "grpc": self._addresses.grpc,
+                "transport": self._choice.kind,
                 "admin": self._addresses.admin,
                 "revision": self._live.status().revision,
                 "ready": not self._readiness.reasons(),
@@ -283,7 +286,7 @@ class Server:
             bundle=views.bundle(self._settings.bundle, self._live, self._bundles.last, self._clock() - self._activated),
             issuers=views.issuers(self._live, self._keys.status(), self._outside.introspection.status()),
             journal=views.journal(self._settings.journal, self._journal),
-            transport=views.transport(self._settings.listen.tls, self._transport, self._addresses.grpc, reasons),
+            transport=views.transport(self._settings.listen.tls, self._choice, self._addresses.grpc, reasons),
             decisions=self._metrics.decisions(),
         )
 

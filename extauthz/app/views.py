@@ -7,7 +7,7 @@ from extauthz.journal import Journal, JournalOptions
 from extauthz.sources import IntrospectionStatus, JwksStatus, Live
 from extauthz.sources.bundles import Activation, BundleOptions
 from extauthz.telemetry import BundleLabels
-from extauthz.transport import TlsOptions, Transport
+from extauthz.transport import Choice, TlsOptions
 
 _FINDINGS_SHOWN = 50
 
@@ -63,14 +63,15 @@ def journal(options: JournalOptions, running: Journal | None) -> JournalStatus:
     return JournalStatus(directory=options.directory, records=now.records, position=now.position, failures=now.failures)
 
 
-def transport(tls: TlsOptions | None, running: Transport, address: str, reasons: tuple[str, ...]) -> TransportStatus:
+def transport(tls: TlsOptions | None, running: Choice, address: str, reasons: tuple[str, ...]) -> TransportStatus:
     """The listener."""
     return TransportStatus(
-        kind="stock",
+        kind=running.kind,
+        fallback=running.fallback,
         address=address,
         tls="none" if tls is None else "mtls" if tls.client_ca else "tls",
         serving=not reasons,
-        inflight=running.inflight,
+        inflight=running.transport.inflight,
     )
 
 

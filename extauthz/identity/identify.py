@@ -15,7 +15,7 @@ from extauthz.identity.authentication import Authentication
 from extauthz.identity.credential import Credential, read_credential
 from extauthz.identity.introspected import ask_issuer, confirm, introspecting
 from extauthz.identity.keys import KeySet
-from extauthz.model.decision import NOTHING_KNOWN, Deny, Known, Pending, Undecided
+from extauthz.model.decision import NOTHING_ASKED, Deny, Known, Pending, Undecided, VerifySignature
 from extauthz.model.ports import TokenCache
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Request
@@ -34,6 +34,7 @@ class Identified(Struct, frozen=True, gc=False):
 Found = Identified | Deny | Undecided
 
 _NOBODY = Identified(ANONYMOUS, cached=False)
+_VERIFY = VerifySignature()
 
 
 def identify(
@@ -42,7 +43,7 @@ def identify(
     keys: Mapping[str, KeySet],
     tokens: TokenCache,
     now: int,
-    known: Known = NOTHING_KNOWN,
+    known: Known = NOTHING_ASKED,
 ) -> Found | Pending:
     """Who calls, as far as the profile asks, or what its issuer must be asked first.
 
@@ -92,7 +93,7 @@ def _read(
     if issuer is not None:
         answered = ask_issuer(token, issuer, keys, tokens, now, known)
         return Identified(answered[0], cached=answered[1]) if isinstance(answered, tuple) else answered
-    found = _recall(token, authentication, keys, tokens, now)
+    found = _recall(token, authentication, keys, tokens, now, known)
     if isinstance(found, Identified) and (issuer := authentication.introspecting) is not None:
         subject = found.subject
         if issuer.introspection is not None and issuer.introspection.jwt and subject.issuer_name == issuer.name:
@@ -101,9 +102,14 @@ def _read(
 
 
 def _recall(
-    token: str, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
-) -> Found:
-    """From the cache, or by verification."""
+    token: str,
+    authentication: Authentication,
+    keys: Mapping[str, KeySet],
+    tokens: TokenCache,
+    now: int,
+    answers: Known,
+) -> Found | Pending:
+    """From the cache, or by verification when its turn has come."""
     digest = sha256(token.encode()).digest()
     for issuer in authentication.issuers:
         key_set = usable_keys(issuer, keys)
@@ -113,6 +119,8 @@ def _recall(
         if known is not None:
             refused = check_times(issuer, known, now)
             return Identified(known, cached=True) if refused is None else _of_issuer(refused, issuer.name)
+    if _VERIFY not in answers:
+        return Pending(_VERIFY, Undecided(Reason.OVERLOADED))
     subject = verify_access_token(token, authentication, keys, now)
     if not isinstance(subject, Subject):
         return subject

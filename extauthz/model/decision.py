@@ -104,9 +104,13 @@ class FirstUse(Struct, frozen=True, gc=False):
     expires: int  # seconds since the epoch
 
 
-Question = IntrospectToken | FirstUse
+class VerifySignature(Struct, frozen=True, gc=False):
+    """May a signature be verified now? That costs more than all the rest; the answer is True when its turn has come."""
+
+
+Question = IntrospectToken | FirstUse | VerifySignature
 Known = Mapping[Question, bytes | bool]  # answers so far
-NOTHING_KNOWN: Known = {}
+NOTHING_ASKED: Known = {VerifySignature(): True}  # for who decides at leisure
 
 
 class Pending(Struct, frozen=True, gc=False):

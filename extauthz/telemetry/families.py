@@ -110,6 +110,12 @@ FAMILIES = (
         ("sink",),
         "Records that retention removed before the sink had delivered them.",
     ),
+    Family(
+        "extauthz_transport_info",
+        "gauge",
+        ("kind", "fell_back"),
+        "1 for the gRPC transport in use; `fell_back` is `true` where this grpcio is unfit for the loop.",
+    ),
     Family("extauthz_inflight_checks", "gauge", (), "Checks being answered."),
     Family("extauthz_waiting_checks", "gauge", (), "Those of them that wait for an answer from outside."),
     Family("extauthz_shed_total", "counter", ("cause",), "Checks refused without a decision.", "shed"),
@@ -128,6 +134,7 @@ class Readings(Struct):
     journal: JournalReadings | None
     revocations: Mapping[str, int]
     replay: ReplayReadings | None
+    transport: tuple[str, str] | None
     inflight: int
     waiting: int
     dropped_spans: int | None
@@ -145,6 +152,7 @@ def families(readings: Readings) -> Iterator[Metric]:
     yield _gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
     yield from _replay(readings.replay)
     yield from _journal(readings)
+    yield _gauge("extauthz_transport_info", {readings.transport: 1} if readings.transport else {})
     yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
     yield _gauge("extauthz_waiting_checks", {(): readings.waiting})
     if readings.dropped_spans is not None:

@@ -22,7 +22,7 @@ from extauthz.telemetry.options import MetricsOptions
 from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
 
 OTHER = "other"
-SHED_CAUSES = frozenset({"queue", "deadline", "draining", "connection", "memory", OTHER})
+SHED_CAUSES = frozenset({"queue", "verification", "tenant", "deadline", "draining", "connection", "memory", OTHER})
 ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "rolled_back", OTHER})
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
 QUESTIONS = frozenset({"introspection", "first_use", OTHER})
@@ -57,6 +57,7 @@ class Metrics(Collector):
         self._journal: Callable[[], JournalReadings] | None = None
         self._revocations: Callable[[], Mapping[str, int]] = dict
         self._replay: Callable[[], ReplayReadings] | None = None
+        self._transport: tuple[str, str] | None = None
         self._inflight: Callable[[], int] = lambda: 0
         self._waiting: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
@@ -152,6 +153,10 @@ class Metrics(Collector):
         known = issuer if issuer in self._issuers else OTHER
         self._count("introspections", known, result if result in INTROSPECTION_RESULTS else OTHER)
 
+    def set_transport(self, kind: str, *, fell_back: bool) -> None:
+        """Which transport serves, and whether that is not the one that was wished."""
+        self._transport = (kind, "true" if fell_back else "false")
+
     def set_waiting(self, source: Callable[[], int]) -> None:
         """Where a scrape reads how many Checks wait for an answer from outside."""
         self._waiting = source
@@ -195,6 +200,7 @@ class Metrics(Collector):
                 revocations=self._revocations(),
                 replay=self._replay() if self._replay else None,
                 journal=self._journal() if self._journal else None,
+                transport=self._transport,
                 inflight=self._inflight(),
                 waiting=self._waiting(),
                 dropped_spans=self._dropped_spans() if self._dropped_spans else None,

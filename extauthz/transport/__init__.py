@@ -1,7 +1,19 @@
 """gRPC: bytes in, bytes out, health, TLS. Everything about a Check's meaning is elsewhere."""
 
-from extauthz.transport.contract import MAX_MESSAGE, METHOD, SERVICE, Answerer, OnShed, Transport, TransportOptions
+from extauthz.transport.choose import Choice, UnfitError, open_transport
+from extauthz.transport.contract import (
+    MAX_MESSAGE,
+    METHOD,
+    SERVICE,
+    Answerer,
+    Arrival,
+    Later,
+    OnShed,
+    Transport,
+    TransportOptions,
+)
 from extauthz.transport.listen import ListenOptions
+from extauthz.transport.loop import LoopTransport
 from extauthz.transport.stock import StockTransport
 from extauthz.transport.tls import TlsError, TlsOptions
 
@@ -10,11 +22,17 @@ __all__ = [
     "METHOD",
     "SERVICE",
     "Answerer",
+    "Arrival",
+    "Choice",
+    "Later",
     "ListenOptions",
+    "LoopTransport",
     "OnShed",
     "StockTransport",
     "TlsError",
     "TlsOptions",
     "Transport",
     "TransportOptions",
+    "UnfitError",
+    "open_transport",
 ]

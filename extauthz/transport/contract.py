@@ -5,9 +5,9 @@ errors through (T-59).
 Rule 2: no protobuf here; what a refusal looks like is the answerer's business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
@@ -21,14 +21,40 @@ METHOD = "Check"
 MAX_MESSAGE = (8 << 20) + (256 << 10)
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-OnShed = Callable[[str], None]  # called with the cause: "queue", "deadline" or "draining"
+OnShed = Callable[[str], None]  # called with the cause: "queue", "verification", "deadline" or "draining"
+
+
+class Arrival(Struct, frozen=True, gc=False):
+    """One Check as it came. Times are in seconds since the epoch."""
+
+    raw: bytes
+    deadline: float | None = None
+    traceparent: str = ""  # gRPC metadata as sent
+    at: float = 0.0  # when it came; 0.0 is now
+
+
+class Later(Protocol):
+    """A Check that has not been decided because that takes more than memory holds; call it to go on. Total."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the call may wait for the outside; otherwise it only costs much, such as a signature."""
+        ...
+
+    def __call__(self) -> "bytes | Later":
+        """The answer, or what is still in its way."""
+        ...
 
 
 class Answerer(Protocol):
-    """Who decides. Both methods are total: they return bytes whatever happens."""
+    """Who decides. All methods are total: they answer whatever happens."""
 
-    def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
-        """Answer one Check; `deadline` is in seconds since the epoch, `traceparent` is gRPC metadata as sent."""
+    def answer(self, arrival: Arrival) -> bytes:
+        """Answer one Check, however long that takes."""
+        ...
+
+    def answer_all(self, arrivals: Sequence[Arrival]) -> "list[bytes | Later]":
+        """Answer those that memory suffices for, with one write to the journal for all; in the order they came."""
         ...
 
     def refuse(self, reason: Reason) -> bytes:
@@ -39,8 +65,13 @@ class Answerer(Protocol):
 class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """How many Checks are taken in, how large they may be, how long connections live and how a drain goes."""
 
-    threads: Annotated[int, Meta(ge=1, le=64)] = 4  # more threads fight over one interpreter lock
-    # Checks at work or waiting; what comes on top is refused at once as `overloaded`
+    # loop: one thread that decides inline, at a fraction of the cost; stock: grpc's own server with threads;
+    # auto: loop where it passes its self-check at the start, else stock, which is logged, counted and shown
+    kind: Literal["auto", "loop", "stock"] = "auto"
+    # loop: Checks may wait for this much work before them; what comes on top is refused at once as `overloaded`
+    max_queue_seconds: Annotated[float, Meta(gt=0, le=1)] = 0.005
+    threads: Annotated[int, Meta(ge=1, le=64)] = 4  # stock: more threads fight over one interpreter lock
+    # stock: Checks at work or waiting; what comes on top is refused at once as `overloaded`
     max_concurrent: Annotated[int, Meta(ge=1, le=4096)] = 32
     # Checks that wait for an issuer or a shared store, beside those; what comes on top is answered without the outside
     max_waiting: Annotated[int, Meta(ge=0, le=1024)] = 32
@@ -48,7 +79,7 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_metadata_bytes: Annotated[int, Meta(ge=8 << 10, le=1 << 20)] = 16 << 10
     # Envoy assumes a large limit until SETTINGS arrive, so a small one fails calls
     max_concurrent_streams: Annotated[int, Meta(ge=100, le=65536)] = 1024
-    # a call that has sent its headers but not its message holds a thread only this long
+    # a call that has sent its headers but not its message holds a thread, or a place in the queue, only this long
     message_timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 2.0
     # clients must not ping more often than this; Envoy's usual interval is 30 s
     min_ping_interval_seconds: Annotated[float, Meta(ge=1, le=3600)] = 10.0

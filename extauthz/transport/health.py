@@ -12,6 +12,8 @@ from grpc_health.v1 import health_pb2
 
 from extauthz.transport.contract import SERVICE
 
+HEALTH_SERVICE = "grpc.health.v1.Health"
+HEALTH_CHECK, HEALTH_WATCH = f"/{HEALTH_SERVICE}/Check", f"/{HEALTH_SERVICE}/Watch"
 _NAMES = frozenset({"", SERVICE})
 _MAX_WATCHERS = 8  # Envoy and Kubernetes poll `Check`; `Watch` is for gRPC clients that balance by themselves
 _LOOK_SECONDS = 5.0  # how soon the thread of a vanished watcher is free again, at the latest
@@ -23,6 +25,24 @@ def _encode(status: str) -> bytes:
 
 
 _SERVING, _NOT_SERVING, _UNKNOWN = (_encode(status) for status in ("SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"))
+
+
+def service_name(raw: bytes) -> str:
+    """Which service a HealthCheckRequest is about. Raises google.protobuf's DecodeError."""
+    name: str = health_pb2.HealthCheckRequest.FromString(raw).service
+    return name
+
+
+def is_known(service: str) -> bool:
+    """Whether it is one of ours; Check answers NOT_FOUND for others, Watch goes on."""
+    return service in _NAMES
+
+
+def status(service: str, serving: bool) -> bytes:  # noqa: FBT001 - a state, not a switch
+    """A HealthCheckResponse, encoded."""
+    if service not in _NAMES:
+        return _UNKNOWN
+    return _SERVING if serving else _NOT_SERVING
 
 
 class Health:
@@ -56,40 +76,30 @@ class Health:
         # grpc's own switch for a handler that must not occupy the threads of the others
         watch.experimental_thread_pool = self._pool  # type: ignore[attr-defined]
         return grpc.method_handlers_generic_handler(
-            "grpc.health.v1.Health",
+            HEALTH_SERVICE,
             {
-                "Check": grpc.unary_unary_rpc_method_handler(self._check, request_deserializer=_service_name),
-                "Watch": grpc.unary_stream_rpc_method_handler(watch, request_deserializer=_service_name),
+                "Check": grpc.unary_unary_rpc_method_handler(self._check, request_deserializer=service_name),
+                "Watch": grpc.unary_stream_rpc_method_handler(watch, request_deserializer=service_name),
             },
         )
 
     def _check(self, service: str, context: grpc.ServicerContext) -> bytes:
-        if service not in _NAMES:
+        if not is_known(service):
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return _SERVING if self._serving else _NOT_SERVING
+        return status(service, self._serving)
 
     def _watch(self, service: str, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.add_callback(self._wake)
         told = None
         while True:
             with self._changed:
-                while (now := self._status(service)) == told and not self._closed and context.is_active():
+                while (now := status(service, self._serving)) == told and not self._closed and context.is_active():
                     self._changed.wait(_LOOK_SECONDS)
                 if self._closed or not context.is_active():
                     return
             told = now
             yield now
 
-    def _status(self, service: str) -> bytes:
-        if service not in _NAMES:
-            return _UNKNOWN
-        return _SERVING if self._serving else _NOT_SERVING
-
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-def _service_name(raw: bytes) -> str:
-    service: str = health_pb2.HealthCheckRequest.FromString(raw).service
-    return service

@@ -14,7 +14,8 @@ import grpc
 
 from extauthz.model.addresses import Address, parse_address
 from extauthz.model.reasons import Reason
-from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, TransportOptions
+from extauthz.transport.arguments import channel_arguments
+from extauthz.transport.contract import METHOD, SERVICE, Answerer, Arrival, OnShed, TransportOptions
 from extauthz.transport.health import Health
 from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.slots import Slots, is_overflow
@@ -52,7 +53,7 @@ class StockTransport:
                 ),
                 self._health.handler(),
             ],
-            options=_channel_arguments(options),
+            options=channel_arguments(options),
             maximum_concurrent_rpcs=options.max_concurrent + options.max_waiting + _LAST_BOUND,
         )
 
@@ -118,8 +119,10 @@ class StockTransport:
             return answerer.refuse(Reason.OVERLOADED)
         try:
             with self._patience.waiting(context):
-                raw = next(messages, b"")
-            return answerer.answer(raw, _deadline(context), _traceparent(context))
+                raw = next(messages, None)
+            if raw is None:
+                return answerer.refuse(Reason.REQUEST_MALFORMED)
+            return answerer.answer(Arrival(raw, _deadline(context), _traceparent(context)))
         except grpc.RpcError:  # the client is gone: grpc sends nothing, whatever we return
             return self._last_resort
         except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer
@@ -137,28 +140,6 @@ def _traceparent(context: grpc.ServicerContext) -> str:
         if key == "traceparent":
             return str(value)
     return ""
-
-
-def _channel_arguments(options: TransportOptions) -> list[tuple[str, int]]:
-    """Set for behaviour, none for speed."""
-    age = options.max_connection_age_seconds
-    arguments = [
-        ("grpc.so_reuseport", 0),  # a second server on the port must fail, not take half of the connections
-        ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_metadata_size", options.max_metadata_bytes),
-        ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
-        ("grpc.max_concurrent_streams", options.max_concurrent_streams),
-        ("grpc.http2.min_ping_interval_without_data_ms", int(options.min_ping_interval_seconds * 1000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.keepalive_time_ms", 30_000),  # finds Envoys that vanished without closing
-        ("grpc.keepalive_timeout_ms", 10_000),
-    ]
-    if age:
-        arguments += [
-            ("grpc.max_connection_age_ms", int(age * 1000)),  # grpc adds the jitter
-            ("grpc.max_connection_age_grace_ms", int(options.max_connection_age_grace_seconds * 1000)),
-        ]
-    return arguments
 
 
 class _Patience:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import grpc
@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.model.reasons import Reason
-from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions
+from extauthz.transport import METHOD, SERVICE, Arrival, ListenOptions, LoopTransport, StockTransport, TransportOptions
 
 CHECK = f"/{SERVICE}/{METHOD}"
 LAST_RESORT = b"last resort"
@@ -25,24 +25,44 @@ class Echo:
         self.gate.set()
         self.error: Exception | None = None
 
-    def answer(self, raw: bytes, deadline: float | None, traceparent: str) -> bytes:
-        self.seen.append((raw, deadline, traceparent))
+    def answer(self, arrival: Arrival) -> bytes:
+        self.seen.append((arrival.raw, arrival.deadline, arrival.traceparent))
         self.gate.wait(20)
         if self.error:
             raise self.error
-        return b"answer:" + raw[:64]
+        return b"answer:" + arrival.raw[:64]
+
+    def answer_all(self, arrivals: Sequence[Arrival]) -> list:
+        return [
+            Patient(self, arrival) if arrival.raw.startswith(b"slow") else self.answer(arrival) for arrival in arrivals
+        ]
 
     def refuse(self, reason: Reason) -> bytes:
         return b"refused:" + reason.code.encode()
 
 
+class Patient:
+    """A Check that must wait for the outside, as Later."""
+
+    waits = True
+
+    def __init__(self, echo: Echo, arrival: Arrival) -> None:
+        self.echo, self.arrival = echo, arrival
+
+    def __call__(self) -> bytes:
+        return self.echo.answer(self.arrival)
+
+
+TRANSPORTS = {"stock": StockTransport, "loop": LoopTransport}
+
+
 class Served:
     """A transport under test on a free port, its answerer and a client."""
 
-    def __init__(self, address: str = "127.0.0.1:0", **options) -> None:
+    def __init__(self, kind: str, address: str = "127.0.0.1:0", **options) -> None:
         self.echo = Echo()
         self.shed: list[str] = []
-        self.transport = StockTransport(
+        self.transport = TRANSPORTS[kind](
             ListenOptions(address=address), TransportOptions(**options), LAST_RESORT, self.shed.append
         )
         self.address = self.transport.bind()
@@ -58,9 +78,14 @@ class Served:
         self.transport.stop(grace)
 
 
+@pytest.fixture(params=list(TRANSPORTS))
+def kind(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def served() -> Iterator[Served]:
-    server = Served()
+def served(kind: str) -> Iterator[Served]:
+    server = Served(kind)
     yield server
     server.close()
 
@@ -109,13 +134,40 @@ def test_t13_an_unknown_method_is_unimplemented(served: Served) -> None:
     assert [] == served.echo.seen
 
 
-def test_a_call_without_any_message_is_given_to_the_answerer_as_an_empty_check(served: Served) -> None:
-    assert b"answer:" == served.channel.stream_unary(CHECK)(iter(()), timeout=5)
+def test_an_empty_message_is_given_to_the_answerer(served: Served) -> None:
+    assert b"answer:" == served.check(b"")
 
 
-def test_overload_is_answered_explicitly_and_counted() -> None:
+def test_a_call_without_any_message_is_refused_explicitly(served: Served) -> None:
+    assert b"refused:request_malformed" == served.channel.stream_unary(CHECK)(iter(()), timeout=5)
+    assert [] == served.echo.seen
+
+
+def test_loop_overload_is_answered_explicitly_and_counted() -> None:
+    """More than `maxQueueSeconds` of work gets an Undecided at once instead of RESOURCE_EXHAUSTED, however large."""
+    server = Served("loop", max_queue_seconds=1e-6)
+    try:
+        server.echo.gate.clear()
+        call = server.channel.unary_unary(CHECK)
+        first = call.future(b"first", timeout=20)
+        assert until(lambda: len(server.echo.seen) == 1)
+        others = [call.future(b"x" * (10 if n else 1_000_000), timeout=20) for n in range(100)]
+        time.sleep(0.3)
+        server.echo.gate.set()
+        assert b"answer:first" == first.result()
+        answers = {future.result()[:12] for future in others}
+        assert {b"answer:xxxxx", b"refused:over"} == answers
+        assert {"queue"} == set(server.shed)
+        assert len(server.echo.seen) + len(server.shed) == 101
+        assert b"answer:after" == server.check(b"after")
+        assert until(lambda: server.transport.inflight == 0)
+    finally:
+        server.close()
+
+
+def test_stock_overload_is_answered_explicitly_and_counted() -> None:
     """Beyond `maxConcurrent` a Check gets an Undecided at once instead of RESOURCE_EXHAUSTED, however large it is."""
-    server = Served(threads=2, max_concurrent=3)
+    server = Served("stock", threads=2, max_concurrent=3)
     try:
         server.echo.gate.clear()
         call = server.channel.unary_unary(CHECK)
@@ -132,8 +184,8 @@ def test_overload_is_answered_explicitly_and_counted() -> None:
         server.close()
 
 
-def test_health_is_answered_while_checks_are_shed() -> None:
-    server = Served(threads=1, max_concurrent=1)
+def test_health_is_answered_while_checks_wait_for_the_outside(kind: str) -> None:
+    server = Served(kind, threads=1, max_concurrent=1)
     try:
         server.transport.set_serving(True)
         server.echo.gate.clear()
@@ -146,28 +198,31 @@ def test_health_is_answered_while_checks_are_shed() -> None:
         server.close()
 
 
-def test_a_check_that_was_cancelled_while_it_waited_is_not_worked_on() -> None:
-    server = Served(threads=1, max_concurrent=8)
+def test_checks_that_were_cancelled_while_they_waited_do_no_harm(kind: str) -> None:
+    """Stock does not even look at them; the loop's queue is too short for it to matter."""
+    server = Served(kind, threads=1, max_concurrent=8)
     try:
         server.echo.gate.clear()
         call = server.channel.unary_unary(CHECK)
         first = call.future(b"first", timeout=20)
         assert until(lambda: len(server.echo.seen) == 1)
         gone = [call.future(b"gone", timeout=20) for _ in range(5)]
-        assert until(lambda: server.transport.inflight == 6)
+        assert kind == "loop" or until(lambda: server.transport.inflight == 6)
+        time.sleep(0.3)
         for future in gone:
             future.cancel()
         time.sleep(0.3)
         server.echo.gate.set()
         assert b"answer:first" == first.result()
         assert until(lambda: server.transport.inflight == 0)
-        assert [b"first"] == [raw for raw, _, _ in server.echo.seen]
+        assert kind == "loop" or [b"first"] == [raw for raw, _, _ in server.echo.seen]
+        assert b"answer:next" == server.check(b"next")
     finally:
         server.close()
 
 
-def test_t64_streams_that_never_send_their_message_do_not_hold_the_threads() -> None:
-    server = Served(threads=2, max_concurrent=64, message_timeout_seconds=0.3)
+def test_t64_streams_that_never_send_their_message_do_not_hold_places(kind: str) -> None:
+    server = Served(kind, threads=2, max_concurrent=64, message_timeout_seconds=0.3)
     try:
         stop = threading.Event()
 
@@ -235,17 +290,17 @@ def test_many_health_watchers_do_not_hold_up_checks(served: Served) -> None:
         stream.cancel()
 
 
-def test_drain_lets_checks_in_flight_finish_and_takes_no_new_connections() -> None:
-    server = Served()
+def test_drain_lets_checks_in_flight_finish_and_takes_no_new_connections(kind: str) -> None:
+    server = Served(kind)
     server.echo.gate.clear()
-    inflight = server.channel.unary_unary(CHECK).future(b"late", timeout=20)
+    inflight = server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
     assert until(lambda: server.transport.inflight == 1)
     stopping = threading.Thread(target=server.transport.stop, args=(10.0,))
     stopping.start()
     with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
         assert until(lambda: _unavailable(other))
     server.echo.gate.set()
-    assert b"answer:late" == inflight.result()
+    assert b"answer:slow" == inflight.result()
     stopping.join(5)
     assert not stopping.is_alive()
     server.channel.close()
@@ -259,10 +314,10 @@ def _unavailable(channel: grpc.Channel) -> bool:
     return False
 
 
-def test_drain_does_not_wait_longer_than_its_grace() -> None:
-    server = Served()
+def test_drain_does_not_wait_longer_than_its_grace(kind: str) -> None:
+    server = Served(kind)
     server.echo.gate.clear()
-    inflight = server.channel.unary_unary(CHECK).future(b"stuck", timeout=20)
+    inflight = server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
     assert until(lambda: server.transport.inflight == 1)
     before = time.monotonic()
     server.transport.stop(0.3)
@@ -272,8 +327,8 @@ def test_drain_does_not_wait_longer_than_its_grace() -> None:
     server.close()
 
 
-def test_connections_end_by_age_without_a_failed_check() -> None:
-    server = Served(max_connection_age_seconds=0.5, max_connection_age_grace_seconds=2)
+def test_connections_end_by_age_without_a_failed_check(kind: str) -> None:
+    server = Served(kind, max_connection_age_seconds=0.5, max_connection_age_grace_seconds=2)
     try:
         end = time.monotonic() + 2.0
         while time.monotonic() < end:

@@ -140,17 +140,17 @@ def test_dp_19_new_keys_of_nonces_are_in_force_and_on_record_without_a_restart(t
     assert "n" * 44 not in text
 
 
-def test_drain_answers_and_records_what_is_in_flight(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, decide = threading.Event(), extauthz.handler.decide
-
-    def slow(*arguments: Any) -> Any:
-        gate.wait(10)
-        return decide(*arguments)
-
-    monkeypatch.setattr(extauthz.handler, "decide", slow)
+@pytest.mark.parametrize(("kind", "most"), [("stock", 4), ("loop", 1)])
+def test_drain_answers_and_records_what_is_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, most: int
+) -> None:
+    """The loop decides one batch at a time; the others are still in grpc's hands, and are answered all the same."""
+    running = Running(tmp_path, transport__kind=kind)
+    gate, entered = hold_decisions(monkeypatch)
     raw = build_check(Check(host="open.test", path="/public/a"))
     calls = [running.channel.unary_unary(CHECK).future(raw, timeout=20) for _ in range(4)]
-    assert until(lambda: "extauthz_inflight_checks 4.0" in running.metrics())
+    assert until(entered.is_set)
+    assert until(lambda: _inflight(running) >= most)
     stopping = threading.Thread(target=running.stop)
     stopping.start()
     ready = f"http://{running.addresses.admin}/readyz"
@@ -165,15 +165,27 @@ def test_drain_answers_and_records_what_is_in_flight(running: Running, monkeypat
     assert verify(running.journal).ok
 
 
-def test_overload_is_counted_by_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = Running(tmp_path, transport__threads=1, transport__maxConcurrent=1)
-    gate, decide = threading.Event(), extauthz.handler.decide
+def _inflight(running: Running) -> float:
+    line = next(line for line in running.metrics().splitlines() if line.startswith("extauthz_inflight_checks "))
+    return float(line.split()[1])
+
+
+def hold_decisions(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Decisions wait for the first event; the second says that one does."""
+    gate, entered, advance = threading.Event(), threading.Event(), extauthz.handler.advance
 
     def slow(*arguments: Any) -> Any:
+        entered.set()
         gate.wait(10)
-        return decide(*arguments)
+        return advance(*arguments)
 
-    monkeypatch.setattr(extauthz.handler, "decide", slow)
+    monkeypatch.setattr(extauthz.handler, "advance", slow)
+    return gate, entered
+
+
+def test_overload_is_counted_by_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(tmp_path, transport__kind="stock", transport__threads=1, transport__maxConcurrent=1)
+    gate, _ = hold_decisions(monkeypatch)
     raw = build_check(Check(host="open.test", path="/public/a"))
     call = running.channel.unary_unary(CHECK).future(raw, timeout=20)
     assert until(lambda: "extauthz_inflight_checks 1.0" in running.metrics())

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from extauthz.check import advance, decide
 from extauthz.identity import NonceKeys
-from extauthz.model.decision import Allow, Deny, FirstUse, Pending, Undecided
+from extauthz.model.decision import NOTHING_ASKED, Allow, Deny, FirstUse, Pending, Undecided
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.subject import Subject
 from extauthz.sources.replay_store import MemoryReplayStore
@@ -290,11 +290,11 @@ def test_dp_18_a_store_that_must_be_asked_outside_is_asked_last_and_once() -> No
         "GET", "/accounts/17", host=HOST, headers=[("authorization", f"DPoP {token}"), ("dpop", proof_of(token))]
     )
     now, asked = int(time.time()), []
-    pending = advance(request, world, now, {})
+    pending = advance(request, world, now, NOTHING_ASKED)
     assert isinstance(pending, Pending)
     assert isinstance(pending.question, FirstUse)
-    assert isinstance(advance(request, world, now, {pending.question: True}), Allow)
-    refused = advance(request, world, now, {pending.question: False})
+    assert isinstance(advance(request, world, now, {**NOTHING_ASKED, pending.question: True}), Allow)
+    refused = advance(request, world, now, {**NOTHING_ASKED, pending.question: False})
     assert isinstance(refused, Deny)
     assert ("proof_replayed", "DP-17") == (refused.reason.code, refused.check)
 

@@ -9,7 +9,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from msgspec.structs import replace
 
 from extauthz.check import advance, decide
-from extauthz.model.decision import Allow, Deny, FirstUse, Pending, Undecided
+from extauthz.model.decision import NOTHING_ASKED, Allow, Deny, FirstUse, Pending, Undecided
 from extauthz.sources.replay_store import MemoryReplayStore
 from extauthz.wire import read_check
 from tests.engine import Answer, Engine
@@ -173,7 +173,7 @@ def test_sg_04_the_use_is_asked_outside_and_the_answer_counts() -> None:
     )
     http.raw_body = world.payment()
     asked = read_check(check.SerializeToString(), world.engine.inbound)
-    pending = advance(asked, known, world.now, {})
+    pending = advance(asked, known, world.now, NOTHING_ASKED)
     assert isinstance(pending, Pending)
     assert isinstance(pending.question, FirstUse)
     assert isinstance(pending.otherwise, Undecided)

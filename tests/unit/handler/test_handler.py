@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.sources import Live
+from extauthz.transport import Arrival
 from extauthz.wire import InboundOptions, OutboundOptions
 from extauthz.wire.twin import Answer, Check, build_check, build_connection, read_answer
 
@@ -57,12 +58,13 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[DecisionRecord] = []
         self.error: Exception | None = None
-        self.unrecorded = 0
+        self.unrecorded = self.writes = 0
 
-    def record(self, record: DecisionRecord) -> None:
+    def record_all(self, records: Sequence[DecisionRecord]) -> None:
+        self.writes += 1
         if self.error:
             raise self.error
-        self.records.append(record)
+        self.records += records
 
     def answered_without_record(self, count: int = 1) -> None:
         self.unrecorded += count
@@ -87,7 +89,7 @@ class Asked:
 
     def ask(self, raw: bytes | None = None, deadline: float | None = None, trace: str = "", **check: Any) -> Answer:
         raw = build_check(Check(**{"host": "open.test", "path": "/public/a", **check})) if raw is None else raw
-        return read_answer(self.handler.answer(raw, deadline, trace))
+        return read_answer(self.handler.answer(Arrival(raw, deadline, trace)))
 
     @property
     def last(self) -> DecisionRecord:
@@ -197,7 +199,7 @@ def test_t59_a_bug_in_the_decision_is_an_explicit_undecided_on_record(
     def bug(*_arguments: object) -> None:
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(extauthz.handler, "decide", bug)
+    monkeypatch.setattr(extauthz.handler, "advance", bug)
     answer = asked.ask()
     assert (False, 503, "internal_error") == (answer.allowed, answer.http_status, answer.metadata["reason"])
     assert asked.last.decision_id == answer.metadata["decision_id"]
@@ -223,7 +225,7 @@ def test_t38_an_allow_that_cannot_be_written_safely_is_recorded_as_what_the_clie
 ) -> None:
     asked = Asked()
     unsafe = Allow(obligations=Obligations(upstream_headers=(("x-a", "1\r\nx-admin: yes"),)))
-    monkeypatch.setattr(extauthz.handler, "decide", lambda *_arguments: unsafe)
+    monkeypatch.setattr(extauthz.handler, "advance", lambda *_arguments: unsafe)
     answer = asked.ask()
     assert (False, 503) == (answer.allowed, answer.http_status)
     assert (Reason.INTERNAL_ERROR, 503) == (asked.last.decision.reason, asked.last.status)
@@ -282,7 +284,7 @@ ASKED = Asked()
 @given(st.binary(max_size=2000))
 def test_t62_any_bytes_end_in_a_status_that_allows_only_what_was_decided_so(raw: bytes) -> None:
     before = len(ASKED.journal.records)
-    answer = read_answer(ASKED.handler.answer(raw, None, ""))
+    answer = read_answer(ASKED.handler.answer(Arrival(raw)))
     assert before + 1 == len(ASKED.journal.records)
     assert answer.allowed == isinstance(ASKED.last.decision, Allow)
     assert answer.status != 0 or answer.allowed
@@ -297,14 +299,14 @@ def test_t62_any_mutation_of_a_real_check_ends_in_a_status(data: st.DataObject) 
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     raw = raw[: data.draw(st.integers(0, len(raw)))]
-    answer = read_answer(ASKED.handler.answer(bytes(raw), None, ""))
+    answer = read_answer(ASKED.handler.answer(Arrival(bytes(raw))))
     assert answer.allowed == isinstance(ASKED.last.decision, Allow)
     assert answer.status != 0 or answer.allowed
 
 
 @given(st.text(max_size=200))
 def test_any_traceparent_is_harmless(text: str) -> None:
-    assert read_answer(ASKED.handler.answer(VALID, None, text)).allowed
+    assert read_answer(ASKED.handler.answer(Arrival(VALID, None, text))).allowed
 
 
 def test_errors_are_logged_at_error_level(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ from extauthz.identity import Identified, identify
 from extauthz.identity.introspected import MAX_ANSWER, Glance, glance
 from extauthz.identity.issuer import Issuer
 from extauthz.identity.keys import KeySet
-from extauthz.model.decision import Deny, IntrospectToken, Pending, Undecided
+from extauthz.model.decision import NOTHING_ASKED, Deny, IntrospectToken, Pending, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
 from tests.fakes import a_request
@@ -80,7 +80,9 @@ def ask(
     chosen = issuers or (asking(),)
     if keys is None:
         keys = {issuer.name: key_set(issuer) for issuer in chosen}
-    known: dict[Any, bytes | bool] = {} if said is None else {IntrospectToken("bank", token): said}
+    known: dict[Any, bytes | bool] = dict(NOTHING_ASKED)
+    if said is not None:
+        known[IntrospectToken("bank", token)] = said
     request = a_request(headers=[("authorization", f"{scheme} {token}")])
     return identify(request, accepting(*chosen), keys, cache or DictCache(), now, known)
 

@@ -7,19 +7,23 @@ import grpc
 import pytest
 
 from extauthz.model.addresses import parse_address
-from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TransportOptions
+from extauthz.transport import METHOD, SERVICE, ListenOptions, LoopTransport, StockTransport, TransportOptions
 
 
 class Answers:
-    def answer(self, raw, deadline, traceparent):
+    def answer(self, arrival):
         return b"a"
+
+    def answer_all(self, arrivals):
+        return [b"a"] * len(arrivals)
 
     def refuse(self, reason):
         return b"r"
 
 
-def transport(address: str) -> StockTransport:
-    return StockTransport(ListenOptions(address=address), TransportOptions(), b"l", lambda _cause: None)
+@pytest.fixture(params=[StockTransport, LoopTransport])
+def transport(request):
+    return lambda address: request.param(ListenOptions(address=address), TransportOptions(), b"l", lambda _cause: None)
 
 
 def ask(address: str) -> bytes:
@@ -52,7 +56,7 @@ def test_an_address_that_cannot_be_is_refused_in_words(text: str, message: str) 
     assert message == str(error.value)
 
 
-def test_port_0_is_answered_with_the_actual_port() -> None:
+def test_port_0_is_answered_with_the_actual_port(transport) -> None:
     server = transport("127.0.0.1:0")
     address = server.bind()
     server.start(Answers())
@@ -61,7 +65,7 @@ def test_port_0_is_answered_with_the_actual_port() -> None:
     server.stop(0)
 
 
-def test_an_occupied_port_is_an_os_error_that_names_it() -> None:
+def test_an_occupied_port_is_an_os_error_that_names_it(transport) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(OSError, match=r".+") as error:
@@ -69,7 +73,7 @@ def test_an_occupied_port_is_an_os_error_that_names_it() -> None:
     assert f"cannot listen on `{address}`: address already in use" == str(error.value)
 
 
-def test_two_servers_never_share_a_port() -> None:
+def test_two_servers_never_share_a_port(transport) -> None:
     first = transport("127.0.0.1:0")
     address = first.bind()
     first.start(Answers())
@@ -79,7 +83,7 @@ def test_two_servers_never_share_a_port() -> None:
     first.stop(0)
 
 
-def test_a_unix_socket_serves_with_0660_and_disappears_with_the_server(tmp_path: Path) -> None:
+def test_a_unix_socket_serves_with_0660_and_disappears_with_the_server(tmp_path: Path, transport) -> None:
     path = tmp_path / "check.sock"
     server = transport(f"unix:{path}")
     assert f"unix:{path}" == server.bind()
@@ -90,7 +94,7 @@ def test_a_unix_socket_serves_with_0660_and_disappears_with_the_server(tmp_path:
     assert not path.exists()
 
 
-def test_the_umask_of_the_process_is_what_it_was(tmp_path: Path) -> None:
+def test_the_umask_of_the_process_is_what_it_was(tmp_path: Path, transport) -> None:
     before = os.umask(0o022)
     try:
         server = transport(f"unix:{tmp_path / 's'}")
@@ -102,7 +106,7 @@ def test_the_umask_of_the_process_is_what_it_was(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path, transport) -> None:
     path = tmp_path / "check.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
@@ -113,7 +117,7 @@ def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
     server.stop(0)
 
 
-def test_a_socket_that_another_process_serves_is_left_alone(tmp_path: Path) -> None:
+def test_a_socket_that_another_process_serves_is_left_alone(tmp_path: Path, transport) -> None:
     path = tmp_path / "check.sock"
     first = transport(f"unix:{path}")
     first.bind()
@@ -125,7 +129,7 @@ def test_a_socket_that_another_process_serves_is_left_alone(tmp_path: Path) -> N
     first.stop(0)
 
 
-def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path, transport) -> None:
     path = tmp_path / "check.sock"
     path.write_text("precious")
     with pytest.raises(OSError, match="a file that is no socket is in its place"):
@@ -133,13 +137,13 @@ def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
     assert "precious" == path.read_text()
 
 
-def test_a_socket_in_a_missing_directory_is_refused(tmp_path: Path) -> None:
+def test_a_socket_in_a_missing_directory_is_refused(tmp_path: Path, transport) -> None:
     with pytest.raises(OSError, match="no directory"):
         transport(f"unix:{tmp_path / 'missing' / 's'}").bind()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_a_server_that_never_started_gives_its_address_back(tmp_path: Path, kind: str) -> None:
+def test_a_server_that_never_started_gives_its_address_back(tmp_path: Path, kind: str, transport) -> None:
     """When a later step of the start fails, nothing must stay behind."""
     server = transport("127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path / 's'}")
     address = server.bind()

@@ -12,14 +12,27 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from extauthz.transport import METHOD, SERVICE, ListenOptions, StockTransport, TlsError, TlsOptions, TransportOptions
+from extauthz.transport import (
+    METHOD,
+    SERVICE,
+    ListenOptions,
+    LoopTransport,
+    StockTransport,
+    TlsError,
+    TlsOptions,
+    Transport,
+    TransportOptions,
+)
 
 NAME = "extauthz.example"
 
 
 class Answers:
-    def answer(self, raw, deadline, traceparent):
+    def answer(self, arrival):
         return b"a"
+
+    def answer_all(self, arrivals):
+        return [b"a"] * len(arrivals)
 
     def refuse(self, reason):
         return b"r"
@@ -38,12 +51,16 @@ def issue(ca: trustme.CA, directory: Path) -> TlsOptions:
     return TlsOptions(certificate=str(chain), key=str(key))
 
 
-def serve(tls: TlsOptions) -> tuple[StockTransport, str]:
-    listen = ListenOptions(address="127.0.0.1:0", tls=tls)
-    server = StockTransport(listen, TransportOptions(), b"l", lambda _cause: None)
-    address = server.bind()
-    server.start(Answers())
-    return server, address
+@pytest.fixture(params=[StockTransport, LoopTransport])
+def serve(request):
+    def start(tls: TlsOptions) -> tuple[Transport, str]:
+        listen = ListenOptions(address="127.0.0.1:0", tls=tls)
+        server = request.param(listen, TransportOptions(), b"l", lambda _cause: None)
+        address = server.bind()
+        server.start(Answers())
+        return server, address
+
+    return start
 
 
 def ask(address: str, ca: trustme.CA, client: trustme.LeafCert | None = None, timeout: float = 5) -> bytes:
@@ -57,20 +74,20 @@ def ask(address: str, ca: trustme.CA, client: trustme.LeafCert | None = None, ti
         return channel.unary_unary(f"/{SERVICE}/{METHOD}")(b"x", timeout=timeout)
 
 
-def test_a_check_is_answered_over_tls(ca: trustme.CA, tmp_path: Path) -> None:
+def test_a_check_is_answered_over_tls(ca: trustme.CA, tmp_path: Path, serve) -> None:
     server, address = serve(issue(ca, tmp_path))
     assert b"a" == ask(address, ca)
     server.stop(0)
 
 
-def test_plain_text_does_not_get_through_to_a_tls_listener(ca: trustme.CA, tmp_path: Path) -> None:
+def test_plain_text_does_not_get_through_to_a_tls_listener(ca: trustme.CA, tmp_path: Path, serve) -> None:
     server, address = serve(issue(ca, tmp_path))
     with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
         channel.unary_unary(f"/{SERVICE}/{METHOD}")(b"x", timeout=1)
     server.stop(0)
 
 
-def test_t61_with_a_client_ca_only_its_clients_get_through(ca: trustme.CA, tmp_path: Path) -> None:
+def test_t61_with_a_client_ca_only_its_clients_get_through(ca: trustme.CA, tmp_path: Path, serve) -> None:
     mesh, stranger = trustme.CA(), trustme.CA()
     mesh.cert_pem.write_to_path(tmp_path / "clients.pem")
     plain = issue(ca, tmp_path)
@@ -84,7 +101,7 @@ def test_t61_with_a_client_ca_only_its_clients_get_through(ca: trustme.CA, tmp_p
     server.stop(0)
 
 
-def test_a_replaced_certificate_is_used_by_the_next_connection(ca: trustme.CA, tmp_path: Path, caplog) -> None:
+def test_a_replaced_certificate_is_used_by_the_next_connection(ca: trustme.CA, tmp_path: Path, caplog, serve) -> None:
     caplog.set_level(logging.INFO)
     server, address = serve(issue(ca, tmp_path))
     assert b"a" == ask(address, ca)
@@ -97,7 +114,7 @@ def test_a_replaced_certificate_is_used_by_the_next_connection(ca: trustme.CA, t
     server.stop(0)
 
 
-def test_a_certificate_replaced_by_symlink_swap_is_used(ca: trustme.CA, tmp_path: Path) -> None:
+def test_a_certificate_replaced_by_symlink_swap_is_used(ca: trustme.CA, tmp_path: Path, serve) -> None:
     other = trustme.CA()
     for name, issuer in (("one", ca), ("two", other)):
         (tmp_path / name).mkdir()
@@ -112,7 +129,9 @@ def test_a_certificate_replaced_by_symlink_swap_is_used(ca: trustme.CA, tmp_path
     server.stop(0)
 
 
-def test_damaged_new_files_keep_the_old_in_force_and_are_reported_once(ca: trustme.CA, tmp_path: Path, caplog) -> None:
+def test_damaged_new_files_keep_the_old_in_force_and_are_reported_once(
+    ca: trustme.CA, tmp_path: Path, caplog, serve
+) -> None:
     tls = issue(ca, tmp_path)
     server, address = serve(tls)
     time.sleep(0.01)
@@ -125,7 +144,7 @@ def test_damaged_new_files_keep_the_old_in_force_and_are_reported_once(ca: trust
     server.stop(0)
 
 
-def test_a_new_key_without_its_certificate_waits_for_it(ca: trustme.CA, tmp_path: Path) -> None:
+def test_a_new_key_without_its_certificate_waits_for_it(ca: trustme.CA, tmp_path: Path, serve) -> None:
     """Two files cannot be replaced at once: between them the old pair stays in force."""
     tls = issue(ca, tmp_path)
     server, address = serve(tls)
