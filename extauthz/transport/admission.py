@@ -1,27 +1,41 @@
 """How much work may wait: a bound in time, for a bound in calls is too low for cheap ones and too high for dear ones.
 
 Rule 1: what is refused is refused at once; nobody waits in a queue that is longer than its patience.
+Rule 2: a burst is taken in and worked off; only a queue that stands, because more comes than can be done, is cut short.
 """
 
+# A queue that was never empty for so long stands; whatever comes together after a pause of the machine is done sooner.
+_STANDS_SECONDS = 0.02
+_BURST_TIMES = 10  # how much longer a queue may get that does not stand
 _WEIGHT = 0.05  # of one sample in the moving average
 # A pause of the machine or of the collector is not the price of a Check: no sample counts for more than this.
 _MOST_TIMES = 4.0
-_FEWEST = 16  # a burst of so many is always taken in: Envoy's bursts are short, and a refusal is a failed request
+_FEWEST = 16  # a few are always taken in
 
 
 class Queue:
     """Calls that wait for the one thread, and how long that will take them."""
 
     def __init__(self, seconds: float, most: int, first_guess: float) -> None:
-        """At most `seconds` of work and `most` calls; a call costs `first_guess` seconds until measured."""
+        """A standing queue holds `seconds` of work, any at most `most` calls; one costs `first_guess` seconds at first."""
         self._seconds, self._most, self._cost = seconds, most, first_guess
-        self.limit = self._bound()
+        self._empty_at = 0.0
+        self._limit = self._burst = 0
+        self._bound()
+
+    def is_full(self, waiting: int, now: float) -> bool:
+        """Whether another must be refused while so many wait. `now` is in seconds and never jumps."""
+        if not waiting:
+            self._empty_at = now
+            return False
+        return waiting >= (self._limit if now - self._empty_at > _STANDS_SECONDS else self._burst)
 
     def worked(self, calls: int, seconds: float) -> None:
         """What `calls` have cost together."""
         sample = min(seconds / calls, self._cost * _MOST_TIMES)
         self._cost += _WEIGHT * (sample - self._cost)
-        self.limit = self._bound()
+        self._bound()
 
-    def _bound(self) -> int:
-        return max(min(_FEWEST, self._most), min(self._most, int(self._seconds / self._cost)))
+    def _bound(self) -> None:
+        calls = max(_FEWEST, int(self._seconds / self._cost))
+        self._limit, self._burst = min(calls, self._most), min(calls * _BURST_TIMES, self._most)

@@ -68,7 +68,7 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # loop: one thread that decides inline, at a fraction of the cost; stock: grpc's own server with threads;
     # auto: loop where it passes its self-check at the start, else stock, which is logged, counted and shown
     kind: Literal["auto", "loop", "stock"] = "auto"
-    # loop: Checks may wait for this much work before them; what comes on top is refused at once as `overloaded`
+    # loop: a queue that stands holds this much work, a burst ten times; the rest is refused at once as `overloaded`
     max_queue_seconds: Annotated[float, Meta(gt=0, le=1)] = 0.005
     threads: Annotated[int, Meta(ge=1, le=64)] = 4  # stock: more threads fight over one interpreter lock
     # stock: Checks at work or waiting; what comes on top is refused at once as `overloaded`

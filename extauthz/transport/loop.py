@@ -159,10 +159,11 @@ class LoopTransport:
             call.fail(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
     def _admit(self, call: Call) -> None:
-        if len(self._open) + len(self._ready) >= self._queue.limit:
+        now = time.monotonic()
+        if self._queue.is_full(len(self._open) + len(self._ready), now):
             self._shed(call, "queue", Reason.OVERLOADED)
             return
-        self._open[call] = time.monotonic() + self._options.message_timeout_seconds
+        self._open[call] = now + self._options.message_timeout_seconds
         call.receive()
 
     def _on_message(self, call: Call) -> None:
@@ -188,7 +189,7 @@ class LoopTransport:
                 call.reply(answer)
             elif answer.waits:
                 self._step_aside(call, answer)
-            elif len(self._costly) >= self._costly_queue.limit:
+            elif self._costly_queue.is_full(len(self._costly), time.monotonic()):
                 self._shed(call, "verification", Reason.OVERLOADED)
             else:
                 self._costly.append((call, answer))

@@ -151,14 +151,14 @@ def test_loop_overload_is_answered_explicitly_and_counted() -> None:
         call = server.channel.unary_unary(CHECK)
         first = call.future(b"first", timeout=20)
         assert until(lambda: len(server.echo.seen) == 1)
-        others = [call.future(b"x" * (10 if n else 1_000_000), timeout=20) for n in range(100)]
+        others = [call.future(b"x" * (10 if n else 1_000_000), timeout=20) for n in range(400)]
         time.sleep(0.3)
         server.echo.gate.set()
         assert b"answer:first" == first.result()
         answers = {future.result()[:12] for future in others}
         assert {b"answer:xxxxx", b"refused:over"} == answers
         assert {"queue"} == set(server.shed)
-        assert len(server.echo.seen) + len(server.shed) == 101
+        assert len(server.echo.seen) + len(server.shed) == 401
         assert b"answer:after" == server.check(b"after")
         assert until(lambda: server.transport.inflight == 0)
     finally:

@@ -1,0 +1,47 @@
+"""What may wait: bursts are taken in, a standing queue is cut to its bound in time."""
+
+from extauthz.transport.admission import Queue
+
+
+def a_queue(cost: float = 0.001) -> Queue:
+    """5 ms of work may stand, at a millisecond a call."""
+    queue = Queue(0.005, 1024, cost)
+    for _ in range(200):
+        queue.worked(1, cost)
+    return queue
+
+
+def most(queue: Queue, now: float) -> int:
+    return next(waiting for waiting in range(1, 2000) if queue.is_full(waiting, now))
+
+
+def test_an_empty_queue_takes_whatever_comes() -> None:
+    assert not a_queue(10.0).is_full(0, 1.0)
+
+
+def test_a_burst_may_be_ten_times_as_long_as_a_queue_that_stands() -> None:
+    queue = a_queue(0.0001)
+    assert not queue.is_full(0, 1.0)
+    assert (500, 50) == (most(queue, 1.01), most(queue, 1.03))
+
+
+def test_a_moment_of_emptiness_makes_it_a_burst_again() -> None:
+    queue = a_queue(0.0001)
+    assert 50 == most(queue, 5.0)
+    assert not queue.is_full(0, 5.0)
+    assert 500 == most(queue, 5.01)
+
+
+def test_the_dearer_the_work_the_fewer_may_wait_but_never_less_than_a_few() -> None:
+    assert [500, 50, 16, 16] == [most(a_queue(cost), 9.0) for cost in (0.0000099, 0.000099, 0.001, 0.1)]
+
+
+def test_one_pause_of_the_machine_does_not_change_the_price_of_work() -> None:
+    queue = a_queue(0.0001)
+    queue.worked(1, 0.5)
+    assert 43 <= most(queue, 9.0) <= 50
+
+
+def test_no_queue_is_longer_than_its_bound_in_calls() -> None:
+    queue = a_queue(1e-9)
+    assert (1024, 1024) == (most(queue, 0.01), most(queue, 9.0))
