@@ -17,7 +17,7 @@ class Queue:
     """Calls that wait for the one thread, and how long that will take them."""
 
     def __init__(self, seconds: float, most: int, first_guess: float) -> None:
-        """A standing queue holds `seconds` of work, any at most `most` calls; one costs `first_guess` seconds at first."""
+        """A standing queue holds `seconds` of work, any queue `most` calls; `first_guess` is the cost of one."""
         self._seconds, self._most, self._cost = seconds, most, first_guess
         self._empty_at = 0.0
         self._limit = self._burst = 0

@@ -180,7 +180,10 @@ class CoreServer:
         self._server.cancel_all_calls()
 
     def close(self) -> None:
-        """Let go of the queue, after Stopped: no call may be touched from now on, for grpc would abort the process."""
+        """Let go of server and queue, after Stopped.
+
+        No call may be touched from now on, and `shutdown` and `cancel_all` must have returned: grpc would crash.
+        """
         self._server.destroy()
         self._queue.shutdown()
         while (

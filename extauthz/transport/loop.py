@@ -119,6 +119,8 @@ class LoopTransport:
         if self._thread.is_alive():
             self._core.cancel_all()
             self._thread.join(1.0)
+        if not self._thread.is_alive():  # here, not there: the two calls above must have come back before
+            self._aside.close(self._core.close)
 
     # --- the loop's thread
 
@@ -133,11 +135,10 @@ class LoopTransport:
                 case Progress():
                     self._health.progress(event)
                 case Stopped():
-                    break
+                    return
             del event  # see CoreServer.poll
             if self._ready and (not self._open or len(self._ready) >= _BATCH):
                 self._work()
-        self._aside.close(self._core.close)
 
     def _until(self) -> float | None:
         """Not at all while there is work; else until a call may have to be given up."""

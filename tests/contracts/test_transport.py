@@ -24,10 +24,12 @@ class Echo:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.seconds = 0.0
 
     def answer(self, arrival: Arrival) -> bytes:
         self.seen.append((arrival.raw, arrival.deadline, arrival.traceparent))
         self.gate.wait(20)
+        time.sleep(self.seconds)
         if self.error:
             raise self.error
         return b"answer:" + arrival.raw[:64]
@@ -148,6 +150,7 @@ def test_loop_overload_is_answered_explicitly_and_counted() -> None:
     server = Served("loop", max_queue_seconds=1e-6)
     try:
         server.echo.gate.clear()
+        server.echo.seconds = 0.001
         call = server.channel.unary_unary(CHECK)
         first = call.future(b"first", timeout=20)
         assert until(lambda: len(server.echo.seen) == 1)
