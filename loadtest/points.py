@@ -23,6 +23,7 @@ from extauthz.journal import Journal, JournalIdentity, JournalOptions
 from extauthz.model.ports import NoTokenCache
 from extauthz.sources import GenerationalTokenCache, Live, Ports
 from extauthz.telemetry import BundleLabels, Metrics, MetricsOptions
+from extauthz.transport import Arrival
 from extauthz.wire import InboundOptions, OutboundOptions
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -64,7 +65,7 @@ class Point:
 
     def answer(self, raw: bytes) -> bytes:
         """A whole Check."""
-        return self.handler.answer(raw, None, "")
+        return self.handler.answer(Arrival(raw))
 
     def close(self) -> None:
         """End the journal and remove it."""

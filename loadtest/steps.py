@@ -45,7 +45,7 @@ SCALE_CASE = Case(
 STEPS: list[tuple[str, int, Any, str]] = [
     ("read_check", 0, extauthz.handler, "read_check"),
     ("parse (upb)", 1, extauthz.wire.inbound, "_parse"),
-    ("decide", 0, extauthz.handler, "decide"),
+    ("decide", 0, extauthz.handler, "advance"),
     ("profile", 1, ProfileIndex, "find"),
     ("FAPI headers", 1, FapiHeaders, "check_headers"),
     ("credential and token", 1, extauthz.check, "identify"),
@@ -57,7 +57,7 @@ STEPS: list[tuple[str, int, Any, str]] = [
     ("ids", 0, extauthz.handler, "_new_ids"),
     ("DecisionRecord", 0, extauthz.handler, "DecisionRecord"),
     ("write_answer", 0, extauthz.handler, "write_answer"),
-    ("journal.record", 0, Journal, "record"),
+    ("journal.record_all", 0, Journal, "record_all"),
     ("metrics.observe", 0, extauthz.handler.Handler, "_observe"),
 ]
 
