@@ -1,7 +1,6 @@
 """Who calls: access tokens of configured issuers, verified against keys that are already in memory."""
 
 from extauthz.identity.authentication import Authentication, compile_authentication
-from extauthz.identity.claims import claims_to_subject
 from extauthz.identity.client_assertion import ASSERTION_TYPE, SigningKey, client_assertion, signing_algorithm
 from extauthz.identity.document import AuthenticationSpec, IssuerSpec
 from extauthz.identity.dpop import NONCE_HEADER, Proof
@@ -66,7 +65,6 @@ __all__ = [
     "SigningKey",
     "SigningRules",
     "check_signatures",
-    "claims_to_subject",
     "client_assertion",
     "compile_authentication",
     "compile_issuer",

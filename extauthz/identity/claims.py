@@ -6,8 +6,6 @@ Rule 2: texts that name somebody or something are printable, so that they look l
 
 from typing import TypeGuard
 
-from msgspec import json
-
 from extauthz.identity.claim_paths import MISSING, ClaimPath, first_of, look_up
 from extauthz.identity.confirmation import read_confirmation
 from extauthz.identity.delegation import read_actors
@@ -20,20 +18,12 @@ from extauthz.model.subject import Subject
 MAX_TIME = 253_402_300_799  # the last second of the year 9999: what ISO 8601 can write
 
 
-def claims_to_subject(issuer: Issuer, claims: dict[str, object]) -> Subject | Deny:
-    """The caller that `claims` describe, exactly as verification builds it; total for any JSON object.
-
-    What belongs to the token and not to the caller (`iss`, `aud`, kind, lifetime) is checked by verification alone.
-    """
-    try:
-        payload = json.encode(claims)
-    except (TypeError, ValueError, RecursionError):
-        return Deny(Reason.TOKEN_CLAIM_INVALID, "JWT-01", "claims that are not JSON")
-    return build_subject(issuer, claims, payload, "")
-
-
 def build_subject(issuer: Issuer, claims: dict[str, object], payload: bytes, key_id: str) -> Subject | Deny:
-    """As `claims_to_subject`; `payload` is what was signed and `key_id` the key that proved it."""
+    """The caller that `claims` describe; total for any JSON object.
+
+    `payload` is what was signed and `key_id` the key that proved it. What belongs to the token and not to the caller
+    (`iss`, `aud`, kind, lifetime) is checked by verification alone.
+    """
     where = issuer.claims
     # `sub` is unique within its issuer only, and a client id never stands in for it (JWT-12, JWT-21)
     identifier = _name(claims, where.subject)

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from extauthz.identity import claims_to_subject
 from extauthz.identity.base64url import decode
 from extauthz.identity.delegation import MAX_ACTORS
 from extauthz.model.decision import Deny
 from extauthz.model.subject import Subject
-from tests.unit.identity.tokens import BANK, ISS, an_issuer, claims, refusal, sign, verify
+from tests.unit.identity.tokens import BANK, ISS, an_issuer, claims, claims_to_subject, refusal, sign, verify
 
 APPENDIX_A = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"  # of RFC 8705
 SECTION_3_1 = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"  # of RFC 8705; its last character has unused bits set

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from extauthz.identity import claims_to_subject
 from extauthz.identity.issuer import Issuer
 from extauthz.model.decision import Deny
 from extauthz.model.subject import Subject
-from tests.unit.identity.tokens import BANK, ISS, NOW, an_issuer, claims, refusal, sign, verify
+from tests.unit.identity.tokens import BANK, ISS, NOW, an_issuer, claims, claims_to_subject, refusal, sign, verify
 
 TENANTED = an_issuer(claims={"tenant": "tenant_id"})
 

@@ -6,7 +6,7 @@ import string
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from extauthz.identity import claims_to_subject, parse_jwks
+from extauthz.identity import parse_jwks
 from extauthz.identity.base64url import decode, encode
 from extauthz.identity.compact import Compact, parse_compact
 from extauthz.identity.keys import JwksError
@@ -14,7 +14,7 @@ from extauthz.identity.strict_json import AmbiguousJsonError, read_object
 from extauthz.model.decision import Deny
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
-from tests.unit.identity.tokens import BANK, BANK_KEYS, NOW, an_issuer, claims, segment, sign, verify
+from tests.unit.identity.tokens import BANK, BANK_KEYS, NOW, an_issuer, claims, claims_to_subject, segment, sign, verify
 
 BASE64URL = string.ascii_letters + string.digits + "-_"
 PATIENT = settings(deadline=None)  # the machine may be busy

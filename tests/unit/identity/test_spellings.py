@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from extauthz.identity import claims_to_subject, parse_jwks
+from extauthz.identity import parse_jwks
 from extauthz.identity.issuer import Issuer
 from extauthz.model.subject import Subject
 from tests.unit.identity.tokens import (
@@ -16,6 +16,7 @@ from tests.unit.identity.tokens import (
     RSA,
     accepting,
     an_issuer,
+    claims_to_subject,
     jwk,
     key_set,
     problems_of,

@@ -20,6 +20,7 @@ from extauthz.identity import (
 )
 from extauthz.identity.access_token import verify_access_token
 from extauthz.identity.base64url import encode
+from extauthz.identity.claims import build_subject
 from extauthz.model.decision import Deny, Undecided
 from extauthz.model.problems import Problem
 from extauthz.model.subject import Subject
@@ -47,6 +48,11 @@ SIGNERS: dict[str, tuple[str, Any]] = {
     "EdDSA": ("ed", ED),
     "Ed25519": ("ed", ED),
 }
+
+
+def claims_to_subject(issuer: Issuer, found: dict[str, Any]) -> Subject | Deny:
+    """The caller that these claims describe, as verification builds it."""
+    return build_subject(issuer, found, json.dumps(found).encode(), "")
 
 
 def jwk(key: Any, **members: Any) -> dict[str, Any]:
