@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: bench capacity load scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: bench capacity gate load scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -36,6 +36,9 @@ bench: $(STAMP) ## CPU for a Check against a no-op stock grpc.server, as paired 
 
 capacity: $(STAMP) ## throughput to saturation, then 0.5 to 4 times that, and a flood of forged tokens; loadtest/results/capacity.*
 	$(BIN)/python -m loadtest.capacity
+
+gate: $(STAMP) ## whether a Check still costs what it may: instructions, and ratios within the budget; about a minute
+	$(BIN)/python -m loadtest.gate
 
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
 	$(BIN)/python loadtest/scale.py

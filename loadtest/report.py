@@ -79,6 +79,19 @@ def bars(title: str, unit: str, groups: Sequence[Series], limits: Mapping[str, f
     return figure
 
 
+def stacked(title: str, unit: str, bars_of: Sequence[Series]) -> Figure:
+    """A horizontal bar for each series, made of its parts."""
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    left = [0.0] * len(bars_of)
+    for place, part in enumerate(bars_of[0].x):
+        values = [series.y[place] for series in bars_of]
+        axes.barh([series.name for series in bars_of], values, left=left, label=str(part), color=f"C{place % 10}")
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    axes.set(title=title, xlabel=unit)
+    axes.legend(fontsize=6, ncols=2, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def lines(title: str, x: str, y: str, series: Sequence[Series], *, log: bool = False) -> Figure:
     """Lines over a common axis; `log` makes the vertical one logarithmic."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")

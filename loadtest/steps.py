@@ -256,7 +256,8 @@ def main() -> int:
         steps[case.name] = breakdown(point, asked, given.rounds)
     point.close()
     show(steps)
-    found: dict[str, object] = {"steps": steps, "rounds": given.rounds}
+    outer = [name for name, depth, _, _ in STEPS if depth == 0]  # the others are parts of these
+    found: dict[str, object] = {"steps": steps, "outer": outer, "rounds": given.rounds}
     if not given.no_growth:
         grown = grow(given.rounds, given.tokens, say)
         found |= grown
