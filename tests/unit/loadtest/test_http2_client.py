@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from loadtest.header_blocks import literal, status_of
 from loadtest.http2 import FAILED, LATE, Question
 from loadtest.openloop import Client, always, poisson
-from loadtest.questions import GRPC_HEADERS, framed
+from loadtest.questions import GRPC_HEADERS, framed, grpc_headers
 
 _SERVICE = "envoy.service.auth.v3.Authorization"
 _text = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=300)
@@ -107,7 +107,7 @@ def test_an_error_is_no_answer(scripted: Scripted) -> None:
 
 
 def test_what_is_not_answered_in_time_is_cancelled_and_late(scripted: Scripted) -> None:
-    answers = ask(Client(("127.0.0.1", scripted.port), GRPC_HEADERS, timeout=1.0), [b"slow", b"fine"])
+    answers = ask(Client(("127.0.0.1", scripted.port), grpc_headers(20), timeout=1.0), [b"slow", b"fine"])
     assert {"slow": LATE, "fine": 9} == {answer.question.name: answer.kind for answer in answers}
 
 
