@@ -136,7 +136,12 @@ def a_jws(
     """A signed payment; None leaves a claim or a member of the header out."""
     usual = {"alg": algorithm, "kid": "ps256", "typ": "JWT", **header}
     parts = [{k: v for k, v in part.items() if v is not None} for part in (usual, {**good_claims(), **(claims or {})})]
-    signed = ".".join(encode(json.dumps(part).encode()) for part in parts)
+    return a_jws_over(*(json.dumps(part).encode() for part in parts), algorithm=algorithm, signer=signer)
+
+
+def a_jws_over(header: bytes, payload: bytes, *, algorithm: str = "PS256", signer: Any = None) -> bytes:
+    """A JWS over exactly these bytes."""
+    signed = f"{encode(header)}.{encode(payload)}"
     signature = get_default_algorithms()[algorithm].sign(signed.encode(), signer or RSA)
     return f"{signed}.{encode(signature)}".encode()
 

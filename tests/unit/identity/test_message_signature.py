@@ -1,5 +1,6 @@
 """HTTP message signatures (SG-01 to SG-03): what a signature must cover, whose it must be, and when it was made."""
 
+import time
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from extauthz.identity import structured_fields
 from extauthz.identity.algorithms import verify_signature
 from extauthz.identity.base64url import decode
 from extauthz.identity.keys import read_shown_key
@@ -91,6 +93,25 @@ def test_sg_02_the_digests_that_the_rfcs_print_hold_and_are_refused_for_another_
     for digest in (SHA_256, SHA_512, f"{SHA_256}, {SHA_512}", f"md5=:AAAA:, {SHA_512}"):
         assert wrong_digest(digest, b'{"hello": "world"}') == ""
         assert wrong_digest(digest, b'{"hello": "world!"}') == "not the digest of this body"
+
+
+@pytest.mark.parametrize(
+    ("digest", "why"),
+    [
+        (f"{SHA_256}, sha-512=:AAAA:", "not the digest of this body"),
+        (f"sha-256=:AAAA:, {SHA_512}", "not the digest of this body"),
+        (f"{SHA_256}, {SHA_256}", "a member named twice"),
+        ("md5=:AAAA:", "neither `sha-256` nor `sha-512`"),
+        (SHA_256.replace("sha-256", "SHA-256"), "a name is missing"),
+        (SHA_256.replace(":", '"'), "a digest that is not bytes"),
+        (f"{SHA_256};x", "a digest that is not bytes"),
+        (f"sha-256=({SHA_256.partition('=')[2]})", "a digest that is not bytes"),
+        ("sha-256", "a digest that is not bytes"),
+        ("", "a name is missing"),
+    ],
+)
+def test_sg_02_all_digests_that_are_known_must_hold(digest: str, why: str) -> None:
+    assert wrong_digest(digest, b'{"hello": "world"}') == why
 
 
 # --- SG-01: one signature, made for FAPI
@@ -264,7 +285,19 @@ def test_sg_02_components_that_cannot_be_derived_are_refused(name: str, why: str
 
 
 @pytest.mark.parametrize(
-    "component", ['"@method";req', '"authorization";bs', '"authorization";key="a"', "authorization", "1"]
+    "component",
+    [
+        '"@method";req',
+        '"authorization";sf',
+        '"authorization";bs',
+        '"authorization";tr',
+        '"authorization";key="a"',
+        '"@query-param";name="expand"',
+        "authorization",
+        "1",
+        ":YQ==:",
+        "?1",
+    ],
 )
 def test_sg_02_components_with_parameters_or_without_quotes_are_refused(component: str) -> None:
     covered = " ".join(f'"{name}"' for name in COVERED)
@@ -275,6 +308,67 @@ def test_sg_02_components_with_parameters_or_without_quotes_are_refused(componen
     ]
     found = said(a_request("GET", PATH, host=HOST, headers=headers))
     assert found == "signature_invalid SG-02: a component that is not a plain name"
+
+
+def test_sg_02_a_parameter_on_what_must_be_covered_does_not_cover_it() -> None:
+    """Of a response, the method of its request: not the method of this one."""
+    request = a_signed_request(('@method";req', "@target-uri", "authorization"), claimed={'@method";req': "GET"})
+    assert said(request).startswith("signature_invalid SG-01: Signature-Input: ")
+    headers = [
+        ("authorization", TOKEN),
+        ("signature-input", f'sig1=("@method";req "@target-uri" "authorization"){parameters()}'),
+        ("signature", "sig1=:AAAA:"),
+    ]
+    found = said(a_request("GET", PATH, host=HOST, headers=headers))
+    assert found == "signature_invalid SG-02: a component that is not a plain name"
+
+
+@pytest.mark.parametrize("value", ["  {}", "{}  ", "\t{}\t"])
+def test_sg_02_white_space_around_a_value_is_not_part_of_it(value: str) -> None:
+    """RFC 9421 section 2.1: it is stripped before it is signed."""
+    headers = {"x-note": value.format("a  b")}
+    assert said(a_signed_request((*COVERED, "x-note"), headers=headers, claimed={"x-note": "a  b"})) == "accepted"
+    inner = {"x-note": value.format("a b")}
+    found = said(a_signed_request((*COVERED, "x-note"), headers=inner, claimed={"x-note": "a  b"}))
+    assert found == "signature_invalid SG-03: the signature does not fit"
+
+
+def test_sg_03_the_key_chooses_the_algorithm_never_the_message() -> None:
+    """An RSA key for one scheme verifies nothing made with another, whatever `alg` says."""
+    made = a_signed_request(key="ps256", keyid="rsa")  # registered without `alg`: for rsa-pss-sha512 alone
+    assert said(made) == "signature_invalid SG-03: the signature does not fit"
+    assert (
+        said(a_signed_request(key="ps256", alg="rsa-pss-sha512"))
+        == "signature_invalid SG-03: no such key of this client"
+    )
+    assert said(a_signed_request(key="ec", keyid="ed")) == "signature_invalid SG-03: the signature does not fit"
+    assert said(a_signed_request(key="ed", alg="ecdsa-p256-sha256")).endswith("no such key of this client")
+    only = replace(RULES, algorithms=("rsa-pss-sha512",))
+    assert said(a_signed_request(key="ps256"), only) == "signature_invalid SG-03: no such key of this client"
+
+
+LONG = 64 * 1024
+PATTERNS = {
+    "a text without end": 'a=("' + "x" * LONG,
+    "backslashes": 'a=("' + "\\" * LONG,
+    "bytes without end": "a=:" + "A" * LONG,
+    "padding": "a=:" + "A" * LONG + "===",
+    "spaces in a list": "a=(" + " " * LONG,
+    "tabs between members": "a" + "\t" * LONG,
+    "spaces before a parameter": "a;" + " " * LONG,
+    "a word": "a=" + "A" * LONG + '"',
+    "digits": "a=" + "1" * LONG,
+    "a name": "a" * LONG + '"',
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_sg_01_reading_takes_time_in_proportion_to_the_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the longest text that is read at all; what takes 2 ms would take a minute if it were quadratic."""
+    monkeypatch.setattr(structured_fields, "MAX_TEXT", 2 * LONG)
+    began = time.process_time()
+    assert isinstance(read_dictionary(PATTERNS[name]), str)
+    assert time.process_time() - began < 2
 
 
 def test_sg_02_the_target_is_at_the_public_origin_with_its_prefix() -> None:

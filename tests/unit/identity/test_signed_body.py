@@ -1,8 +1,10 @@
 """Signed bodies (SG-04): for this endpoint, from this client's organisation, made just now, used once."""
 
+import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -22,11 +24,15 @@ from tests.unit.identity.signatures import (
     ORGANISATION,
     URL,
     a_jws,
+    a_jws_over,
     a_payment,
+    good_claims,
     judged,
     origins,
 )
-from tests.unit.identity.tokens import OTHER_RSA
+from tests.unit.identity.tokens import OTHER_RSA, RSA, jwk
+
+GOOD_HEADER = b'{"alg":"PS256","kid":"ps256","typ":"JWT"}'
 
 
 def used(**claims: Any) -> FirstUse:
@@ -140,6 +146,48 @@ def test_sg_04_claims_that_hold_are_accepted(claims: dict[str, Any]) -> None:
 )
 def test_sg_04_headers_and_keys_that_do_not_fit_are_refused(header: dict[str, Any], why: str) -> None:
     assert judged(a_payment(a_jws(**header))) == why
+
+
+def test_sg_04_the_public_key_is_no_secret_to_sign_with() -> None:
+    """Algorithm confusion: whoever knows the registered key makes an HMAC with it."""
+    public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for secret in (public, json.dumps(jwk(RSA)).encode()):
+        made = a_jws(algorithm="HS256", signer=secret)
+        assert judged(a_payment(made)) == "not one of the accepted algorithms"
+        disguised = a_jws_over(GOOD_HEADER, json.dumps(good_claims()).encode(), algorithm="HS256", signer=secret)
+        assert judged(a_payment(disguised)) == "the signature does not fit"
+
+
+def test_sg_04_a_document_within_a_document_is_none() -> None:
+    assert judged(a_payment(a_jws_over(GOOD_HEADER, a_jws()))) == "not JSON"
+    assert judged(a_payment(a_jws_over(GOOD_HEADER, b'"' + a_jws() + b'"'))) == "not a JSON object"
+    assert judged(a_payment(b".".join([a_jws(), b"e30", b"e30"]))) == "not three segments"
+    assert judged(a_payment(json.dumps({"payload": "e30", "signatures": []}).encode())) == "not three segments"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b'"iat"', b'"iat": 1, "iat"', "a member name used twice"),
+        (b'"data": {}', b'"data": {"a": 1, "a": 2}', "a member name used twice"),
+        (b'"data": {}', b'"data": NaN', "a number that JSON does not have"),
+        (b'"data": {}', b'"data": ' + b"[" * 50 + b"]" * 50, "nested too deeply"),
+        (b'"data": {}', b'"data": "\\ud800"', "half of a surrogate pair"),
+        (b'"data": {}', b'"data": "\xff"', "not UTF-8"),
+    ],
+)
+def test_sg_04_a_signed_document_without_one_reading_is_refused(old: bytes, new: bytes, why: str) -> None:
+    payload = json.dumps(good_claims()).encode()
+    assert isinstance(judged(a_payment(a_jws_over(GOOD_HEADER, payload))), FirstUse)
+    assert old in payload
+    assert judged(a_payment(a_jws_over(GOOD_HEADER, payload.replace(old, new)))) == why
+
+
+def test_sg_04_nothing_is_read_of_a_payload_whose_signature_does_not_hold() -> None:
+    """Not even a client of the bank can have us read what nobody signed."""
+    odd = a_jws_over(GOOD_HEADER, b"{" * 40_000)
+    assert judged(a_payment(odd)) == "not JSON"
+    assert judged(a_payment(odd[:-4] + b"AAAA")) == "the signature does not fit"
 
 
 def test_sg_04_only_registered_clients_sign() -> None:
