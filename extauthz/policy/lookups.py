@@ -19,8 +19,9 @@ Link = Any  # one step of `a.b[c]`: the field's name, or the expression (cel.exp
 class Usage:
     """What an expression reads."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
+    def __init__(self, names: dict[int, str]) -> None:
+        """Nothing yet; `names` are the variables by id of the node."""
+        self.names = names
         self.keys: dict[str, set[str] | None] = {}  # by variable the constant keys; None: all of it
         self.looked_up: set[str] = set()  # data files read by lookup
         self.loops = 0  # deepest nesting of comprehensions
@@ -45,10 +46,10 @@ def rewrite(checked: Any, variables: frozenset[str]) -> Usage:  # noqa: ANN401 -
 
 class _Walk:
     def __init__(self, checked: Any, variables: frozenset[str]) -> None:  # noqa: ANN401
-        self.usage = Usage()
         self._references = checked.reference_map
         # Only references of the checker count: a loop variable may be called like a variable of ours.
         self._names = {id_: ref.name for id_, ref in checked.reference_map.items() if ref.name in variables}
+        self.usage = Usage(self._names)
 
     def visit(self, node: Any, loops: int) -> None:  # noqa: ANN401
         """Note what `node` reads and rewrite the lookups in it, innermost first."""

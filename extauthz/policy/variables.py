@@ -1,26 +1,29 @@
 """The names that conditions may use, their types, and where each value comes from.
 
 Rule 1: names are declared with their dots, so that the type checker knows every one of them.
-Rule 2: what may be read in more than one way is UNREADABLE, and the condition errs. So is a text that holds a NUL.
+Rule 2: what may be read in more than one way, or CEL cannot hold (a text with a NUL, an integer of more than 64 bits),
+raises UnreadableError, and the condition errs, whatever else is in it.
+Rule 3: values come as `lowering` has them; `for_cel` makes what CEL's own evaluator takes.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final
 
 from cel_expr_python import cel
 from msgspec import Struct
 
 from extauthz.model.request import Headers
-from extauthz.policy.asked import Asked, within_int64, workload
+from extauthz.policy.asked import INT64, Asked, workload
+from extauthz.policy.lowering import ABSENT, Kind, Timestamp, is_plain, is_text
 
-Getter = Callable[[Asked], object]
-UNREADABLE: Final = object()
+Reader = Callable[[Asked], Any]  # raises UnreadableError
 
 _TEXT = cel.Type.STRING
 _NUMBER = cel.Type.INT
 _TEXTS = cel.Type.List(cel.Type.STRING)
 _TEXT_MAP = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+_NANOS: Final = 1_000_000_000
 
 # RFC 9110: fields whose one value commonly holds a comma. In these a comma alone is no sign of a second field.
 LISTED_HEADERS = frozenset(
@@ -54,13 +57,19 @@ LISTED_HEADERS = frozenset(
 )
 
 
+class UnreadableError(Exception):
+    """A value has no single reading."""
+
+
 class Variable(Struct, frozen=True):
-    """One name. `keyed` is given instead of `get` when single keys of a map can be read."""
+    """One name. `keyed` reads one key of a map, ABSENT when it is not there."""
 
     type: Any  # cel.Type
-    get: Getter
+    kind: Kind
+    read: Reader
     http: bool = True  # unknown of a connection without HTTP
-    keyed: Callable[[tuple[str, ...]], Getter] | None = None
+    keyed: Callable[[str], Reader] | None = None
+    key_kind: Kind = "string"
 
 
 def has_one_reading(headers: Headers, name: str, value: str) -> bool:
@@ -68,137 +77,175 @@ def has_one_reading(headers: Headers, name: str, value: str) -> bool:
     return ("," not in value or name in LISTED_HEADERS) and not headers.is_repeated(name)
 
 
-def _all_headers(asked: Asked) -> object:
+def _text(attribute: str, *, http: bool = True) -> Variable:
+    get = attrgetter(attribute)
+
+    def read(asked: Asked) -> str:
+        value: str = get(asked)
+        if value.isprintable() or is_text(value):
+            return value
+        raise UnreadableError
+
+    return Variable(_TEXT, "string", read, http)
+
+
+def _texts(attribute: str) -> Variable:
+    get = attrgetter(attribute)
+
+    def read(asked: Asked) -> tuple[str, ...]:
+        value: tuple[str, ...] = get(asked)
+        if all(map(str.isprintable, value)) or all(map(is_text, value)):
+            return value
+        raise UnreadableError
+
+    return Variable(_TEXTS, "strings", read)
+
+
+def _number(attribute: str, *, http: bool = True) -> Variable:
+    get = attrgetter(attribute)
+
+    def read(asked: Asked) -> int:
+        value: int = get(asked)
+        if value in INT64:
+            return value
+        raise UnreadableError
+
+    return Variable(_NUMBER, "int", read, http)
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if is_plain(value):
+        return value
+    raise UnreadableError
+
+
+def _all_headers(asked: Asked) -> dict[str, str]:
     headers = asked.request.headers
     found: dict[str, str] = {}
     for name, value in headers.items():
         if name in found or not has_one_reading(headers, name, value):
-            return UNREADABLE
+            raise UnreadableError
         found[name] = value
+    _whole(found)
     return found
 
 
-def _some_headers(names: tuple[str, ...]) -> Getter:
-    def get(asked: Asked) -> object:
+def _header(name: str) -> Reader:
+    listed = name in LISTED_HEADERS
+
+    def read(asked: Asked) -> Any:  # noqa: ANN401 - a text or ABSENT
         headers = asked.request.headers
-        found: dict[str, str] = {}
-        for name in names:
-            if (value := headers.get(name)) is not None:
-                if not has_one_reading(headers, name, value):
-                    return UNREADABLE
-                found[name] = value
-        return found
+        value = headers.get(name)
+        if value is None:
+            return ABSENT
+        if ("," in value and not listed) or headers.is_repeated(name) or not is_text(value):
+            raise UnreadableError
+        return value
 
-    return get
+    return read
 
 
-def _all_query(asked: Asked) -> object:
+def _all_query(asked: Asked) -> dict[str, str]:
     query = asked.query
-    return UNREADABLE if query is None or query.is_repeated else query.values
+    if query is None or query.is_repeated:
+        raise UnreadableError
+    _whole(query.values)
+    return query.values
 
 
-def _some_query(names: tuple[str, ...]) -> Getter:
-    def get(asked: Asked) -> object:
+def _parameter(name: str) -> Reader:
+    def read(asked: Asked) -> Any:  # noqa: ANN401 - a text or ABSENT
         query = asked.query
-        if query is None:
-            return UNREADABLE
-        found: dict[str, str] = {}
-        for name in names:
-            values = query.find(name)
-            if values is None:
-                return UNREADABLE
-            if values:
-                found[name] = values[0]
-        return found
+        values = None if query is None else query.find(name)
+        if values is None:
+            raise UnreadableError
+        return _whole(values[0]) if values else ABSENT
 
-    return get
+    return read
 
 
-def _all_claims(asked: Asked) -> object:
+def _all_claims(asked: Asked) -> Any:  # noqa: ANN401 - a JSON object
     claims = asked.claims
-    return claims if claims is not None and within_int64(claims) else UNREADABLE
+    if claims is None:
+        raise UnreadableError
+    return _whole(claims)
 
 
-def _some_claims(names: tuple[str, ...]) -> Getter:
-    def get(asked: Asked) -> object:
+def _claim(name: str) -> Reader:
+    def read(asked: Asked) -> Any:  # noqa: ANN401 - any JSON value or ABSENT
         claims = asked.claims
         if claims is None:
-            return UNREADABLE
-        found = {name: claims[name] for name in names if name in claims}
-        return found if within_int64(found) else UNREADABLE
+            raise UnreadableError
+        return _whole(claims[name]) if name in claims else ABSENT
 
-    return get
+    return read
 
+
+def _capture(name: str) -> Reader:
+    def read(asked: Asked) -> Any:  # noqa: ANN401 - a text or ABSENT
+        value = asked.params.get(name)
+        return ABSENT if value is None else _whole(value)
+
+    return read
+
+
+def _authenticated(asked: Asked) -> bool:
+    return not asked.subject.is_anonymous
+
+
+def _namespace(asked: Asked) -> Any:  # noqa: ANN401 - a text
+    return _whole(workload(asked.request.source.principal)[0])
+
+
+def _now(asked: Asked) -> Timestamp:
+    return Timestamp(asked.now * _NANOS)
+
+
+VARIABLES: dict[str, Variable] = {
+    "request.method": _text("request.method"),
+    "request.host": _text("request.host"),
+    "request.port": _number("request.port"),
+    "request.scheme": _text("request.scheme"),
+    "request.path": _text("request.path"),
+    "request.segments": _texts("request.segments"),
+    "request.headers": Variable(_TEXT_MAP, "string_map", _all_headers, keyed=_header),
+    "request.query": Variable(_TEXT_MAP, "string_map", _all_query, keyed=_parameter),
+    "subject.authenticated": Variable(cel.Type.BOOL, "bool", _authenticated),
+    "subject.issuer": _text("subject.issuer"),
+    "subject.id": _text("subject.id"),
+    "subject.client": _text("subject.client"),
+    "subject.tenant": _text("subject.tenant"),
+    "subject.roles": _texts("subject.roles"),
+    "subject.scopes": _texts("subject.scopes"),
+    "subject.actors": _texts("subject.actors"),
+    "subject.session": _text("subject.session"),
+    "subject.acr": _text("subject.acr"),
+    "subject.auth_time": _number("subject.auth_time"),
+    "subject.issued_at": _number("subject.issued_at"),
+    "subject.expires_at": _number("subject.expires_at"),
+    "subject.claims": Variable(cel.Type.Map(_TEXT, cel.Type.DYN), "map", _all_claims, keyed=_claim, key_kind="dyn"),
+    "resource.tenant": _text("tenant"),
+    "params": Variable(_TEXT_MAP, "string_map", lambda asked: _whole(asked.params), keyed=_capture),
+    "source.address": _text("request.source.address", http=False),
+    "source.port": _number("request.source.port", http=False),
+    "source.principal": _text("request.source.principal", http=False),
+    "source.namespace": Variable(_TEXT, "string", _namespace, http=False),
+    "remote.address": _text("request.facts.client_address", http=False),
+    "destination.address": _text("request.destination.address", http=False),
+    "destination.port": _number("request.destination.port", http=False),
+    "destination.principal": _text("request.destination.principal", http=False),
+    "connection.sni": _text("request.sni", http=False),
+    "now": Variable(cel.Type.TIMESTAMP, "timestamp", _now),
+}
 
 # The core may not import `datetime`; CEL makes the value that CEL wants for a timestamp.
 _EPOCH = cel.NewEnv(variables={"seconds": _NUMBER}).compile("timestamp(seconds)")
 
 
-def _now(asked: Asked) -> object:
-    return _EPOCH.eval(data={"seconds": asked.now}).value()
-
-
-VARIABLES: dict[str, Variable] = {
-    "request.method": Variable(_TEXT, lambda asked: asked.request.method),
-    "request.host": Variable(_TEXT, lambda asked: asked.request.host),
-    "request.port": Variable(_NUMBER, lambda asked: asked.request.port),
-    "request.scheme": Variable(_TEXT, lambda asked: asked.request.scheme),
-    "request.path": Variable(_TEXT, lambda asked: asked.request.path),
-    "request.segments": Variable(_TEXTS, lambda asked: list(asked.request.segments)),
-    "request.headers": Variable(_TEXT_MAP, _all_headers, keyed=_some_headers),
-    "request.query": Variable(_TEXT_MAP, _all_query, keyed=_some_query),
-    "subject.authenticated": Variable(cel.Type.BOOL, lambda asked: not asked.subject.is_anonymous),
-    "subject.issuer": Variable(_TEXT, lambda asked: asked.subject.issuer),
-    "subject.id": Variable(_TEXT, lambda asked: asked.subject.id),
-    "subject.client": Variable(_TEXT, lambda asked: asked.subject.client),
-    "subject.tenant": Variable(_TEXT, lambda asked: asked.subject.tenant),
-    "subject.roles": Variable(_TEXTS, lambda asked: list(asked.subject.roles)),
-    "subject.scopes": Variable(_TEXTS, lambda asked: list(asked.subject.scopes)),
-    "subject.actors": Variable(_TEXTS, lambda asked: list(asked.subject.actors)),
-    "subject.session": Variable(_TEXT, lambda asked: asked.subject.session),
-    "subject.acr": Variable(_TEXT, lambda asked: asked.subject.acr),
-    "subject.auth_time": Variable(_NUMBER, lambda asked: asked.subject.auth_time),
-    "subject.issued_at": Variable(_NUMBER, lambda asked: asked.subject.issued_at),
-    "subject.expires_at": Variable(_NUMBER, lambda asked: asked.subject.expires_at),
-    "subject.claims": Variable(cel.Type.Map(_TEXT, cel.Type.DYN), _all_claims, keyed=_some_claims),
-    "resource.tenant": Variable(_TEXT, lambda asked: asked.tenant),
-    "params": Variable(_TEXT_MAP, lambda asked: asked.params),
-    "source.address": Variable(_TEXT, lambda asked: asked.request.source.address, http=False),
-    "source.port": Variable(_NUMBER, lambda asked: asked.request.source.port, http=False),
-    "source.principal": Variable(_TEXT, lambda asked: asked.request.source.principal, http=False),
-    "source.namespace": Variable(_TEXT, lambda asked: workload(asked.request.source.principal)[0], http=False),
-    "remote.address": Variable(_TEXT, lambda asked: asked.request.facts.client_address, http=False),
-    "destination.address": Variable(_TEXT, lambda asked: asked.request.destination.address, http=False),
-    "destination.port": Variable(_NUMBER, lambda asked: asked.request.destination.port, http=False),
-    "destination.principal": Variable(_TEXT, lambda asked: asked.request.destination.principal, http=False),
-    "connection.sni": Variable(_TEXT, lambda asked: asked.request.sni, http=False),
-    "now": Variable(cel.Type.TIMESTAMP, _now),
-}
-
-
-def getter(name: str, keys: Iterable[str] | None) -> Getter:
-    """How to read `name`: only these keys of it, or all of it when `keys` is None."""
-    variable = VARIABLES[name]
-    get = variable.get if keys is None or variable.keyed is None else variable.keyed(tuple(sorted(keys)))
-    return get if variable.type in _WITHOUT_TEXT else partial(_get_text, get)
-
-
-_WITHOUT_TEXT = (_NUMBER, cel.Type.BOOL, cel.Type.TIMESTAMP)
-
-
-def _get_text(get: Getter, asked: Asked) -> object:
-    value = get(asked)
-    return UNREADABLE if has_nul(value) else value
-
-
-def has_nul(value: object) -> bool:
-    """Whether a text in a JSON value holds a NUL. CEL's binding ends texts there (`admin` and more)."""
-    match value:
-        case str():
-            return "\0" in value
-        case dict():
-            return any("\0" in key or has_nul(member) for key, member in value.items())
-        case list():
-            return any(map(has_nul, value))
-        case _:
-            return False
+def for_cel(value: Any) -> Any:  # noqa: ANN401 - any value of a variable
+    """A value of a variable as CEL's binding takes it."""
+    if type(value) is tuple:
+        return list(value)
+    if type(value) is Timestamp:
+        return _EPOCH.eval(data={"seconds": value // _NANOS}).value()
+    return value

@@ -1,0 +1,116 @@
+"""A compiled expression: run as closures where it was lowered, else by CEL's own evaluator.
+
+Rule 1: an evaluation that errs, or reads what has more than one reading, is FAILED and never a guess.
+Rule 2: only what an expression names is read, all of it first: what is unreadable fails it on every path.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cel_expr_python import cel
+from msgspec import Struct
+
+from extauthz.policy.asked import Asked
+from extauthz.policy.lowering import ABSENT, BeyondError, Expression, FailedError, SpentError, result
+from extauthz.policy.variables import Reader, UnreadableError, for_cel
+
+FAILED: Final = object()
+Evaluate = Callable[[Asked], object]
+Read = tuple[str, str | None, Reader]  # variable, key (None: all of it), and how it is read
+
+# What CEL's binding raises, too; a closure raises the others of these only if it is at fault, and fails closed.
+_ERRORS: Final = (
+    LookupError,
+    UnreadableError,
+    SpentError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+)
+# Kinds of results that Python sees as they are.
+_PLAIN: Final = frozenset(("bool", "int", "double", "string"))
+
+
+class Program(Struct, frozen=True, gc=False):
+    """A compiled expression."""
+
+    text: str
+    value: Evaluate  # the result as a Python value, or FAILED
+    by_cel: Evaluate  # the same by CEL's own evaluator
+    slow: str  # why CEL's own evaluator is asked at every evaluation, "" when it is not
+    http: bool  # reads what a connection without HTTP does not have
+    params: frozenset[str] | None  # captures that are read; None: computed names
+    claims: bool  # reads the token's claims
+    headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
+
+
+def by_cel(evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, object]) -> Evaluate:
+    """Evaluation by CEL (`cel.Expression.eval`); `data` are the files that are handed over as a whole."""
+
+    def value(asked: Asked) -> object:
+        given = dict(data)
+        # CEL reports most errors as a value of type ERROR, but raises for what it cannot convert.
+        try:
+            for name, key, read in reads:
+                found = read(asked)
+                if key is None:
+                    given[name] = for_cel(found)
+                    continue
+                keys: Any = given.setdefault(name, {})
+                if found is not ABSENT:
+                    keys[key] = found
+            outcome = evaluate(data=given)
+            return FAILED if outcome.type() == cel.Type.ERROR else outcome.plain_value()
+        except _ERRORS:
+            return FAILED
+
+    return value
+
+
+def part_of_now(evaluate: Callable[..., Any]) -> Callable[[Any], object]:
+    """Evaluation of a part that reads nothing but `now`, for `lowering`."""
+
+    def value(now: Any) -> object:  # noqa: ANN401 - a Timestamp
+        try:
+            outcome = evaluate(data={"now": for_cel(now)})
+        except RuntimeError:
+            raise BeyondError from None
+        if outcome.type() == cel.Type.ERROR:
+            raise FailedError
+        found: object = outcome.plain_value()
+        return found
+
+    return value
+
+
+def lowered(expression: Expression, readers: Sequence[Reader], otherwise: Evaluate) -> Evaluate:
+    """Evaluation by closures, and by `otherwise` where only CEL can tell."""
+    frame = _frame(readers, expression.variables)
+    inner = expression.root.run
+    run = inner if expression.root.kind in _PLAIN else lambda values: result(inner(values))
+
+    def value(asked: Asked) -> object:
+        try:
+            return run(frame(asked))
+        except _ERRORS:
+            return FAILED
+        except BeyondError:
+            return otherwise(asked)
+
+    return value
+
+
+def _frame(readers: Sequence[Reader], variables: int) -> Callable[[Asked], list[Any]]:
+    """What makes the list that closures read: what the expression reads, then what its loops need."""
+    more = [0, *[None] * variables] if variables else []
+    if more or not readers:
+        return lambda asked: [*[read(asked) for read in readers], *more]
+    first, *rest = readers
+    if not rest:
+        return lambda asked: [first(asked)]
+    if len(rest) == 1:
+        (second,) = rest
+        return lambda asked: [first(asked), second(asked)]
+    return lambda asked: [read(asked) for read in readers]
