@@ -26,6 +26,7 @@ from extauthz.sources.nonce_keys import DpopOptions
 from extauthz.telemetry import TelemetryOptions
 from extauthz.transport import ListenOptions, TransportOptions
 from extauthz.wire import InboundOptions, OutboundOptions
+from extauthz.workers import WorkersOptions, worker_addresses
 
 PREFIX = "EXTAUTHZ_"
 CONFIG_VARIABLE = "EXTAUTHZ_CONFIG"  # the file, when no flag names it
@@ -51,12 +52,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     dpop: DpopOptions = DpopOptions()
     introspection: IntrospectionOptions = IntrospectionOptions()
     tokens: TokenOptions = TokenOptions()
+    workers: WorkersOptions = WorkersOptions()
 
     def __post_init__(self) -> None:
         """Refuse what only shows across sections."""
         if self.admin.control_socket and not self.revocations.file:
             message = "`admin.controlSocket` needs `revocations.file`: what is revoked must survive a restart"
             raise ValueError(message)
+        if self.workers.count > 1:
+            worker_addresses(self.listen.address, self.workers, self.admin.address)
 
     @property
     def digest(self) -> str:

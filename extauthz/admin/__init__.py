@@ -6,8 +6,9 @@ Orders (revocations) are taken on a Unix socket alone.
 from extauthz.admin.control import ControlServer
 from extauthz.admin.exchange import Views
 from extauthz.admin.orders import OrderError, Orders, Restore, Revoke, Revoked, RevokedPage
+from extauthz.admin.passed import PassedControl
 from extauthz.admin.server import AdminOptions, AdminServer
-from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus
+from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus, WorkerStatus
 
 __all__ = [
     "AdminOptions",
@@ -18,6 +19,7 @@ __all__ = [
     "JournalStatus",
     "OrderError",
     "Orders",
+    "PassedControl",
     "Restore",
     "Revoke",
     "Revoked",
@@ -25,4 +27,5 @@ __all__ = [
     "Status",
     "TransportStatus",
     "Views",
+    "WorkerStatus",
 ]

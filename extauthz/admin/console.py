@@ -28,6 +28,23 @@ def render(status: Status) -> bytes:
         f"<title>extauthz</title><style>{_STYLE}</style>",
         f"<h1>extauthz {escape(status.version)}: {_readiness(status)}</h1>",
         _list("Not ready because", status.not_ready_because),
+        _rows(
+            "Workers",
+            ("worker", "address", "state", "serves for", "restarts", "last end", "checks", "memory"),
+            [
+                (
+                    str(worker.worker),
+                    worker.address,
+                    "ready" if worker.ready else "; ".join(worker.not_ready_because),
+                    _span(worker.serves_seconds),
+                    worker.restarts,
+                    worker.last_end,
+                    worker.checks,
+                    f"{worker.memory_bytes >> 20} MB" if worker.pid else "",
+                )
+                for worker in status.workers
+            ],
+        ),
         _facts(
             "Bundle",
             {

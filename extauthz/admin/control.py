@@ -10,11 +10,12 @@ import socket
 import stat
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -38,10 +39,12 @@ Order = TypeVar("Order", Revoke, Restore)
 class ControlServer:
     """The control socket and its threads."""
 
-    def __init__(self, path: str, orders: Orders) -> None:
-        """Nothing is opened yet; without a path nothing ever is."""
+    def __init__(
+        self, path: str, orders: Orders | None, hand_over: Callable[[socket.socket], None] | None = None
+    ) -> None:
+        """Nothing is opened yet; without a path nothing ever is. `hand_over` takes connections instead of `orders`."""
         self._path = Path(path) if path else None
-        self._orders = orders
+        self._orders, self._hand_over = orders, hand_over
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._inode = 0
@@ -55,7 +58,7 @@ class ControlServer:
             # Under another name until only its owner may connect; umask would hit the files of other threads.
             fresh = self._path.with_name(self._path.name + _FRESH)
             fresh.unlink(missing_ok=True)
-            self._server = _Server(str(fresh), self._orders)
+            self._server = _Server(str(fresh), self._orders, self._hand_over)
             fresh.chmod(0o600)
             fresh.rename(self._path)
             self._inode = self._path.lstat().st_ino
@@ -91,27 +94,48 @@ class _Server(BoundedServer):
     max_connections = 8
     request_queue_size = 32  # a Unix socket whose queue is full refuses at once
 
-    def __init__(self, path: str, orders: Orders) -> None:
+    def __init__(
+        self, path: str, orders: Orders | None, hand_over: Callable[[socket.socket], None] | None = None
+    ) -> None:
         self.orders = orders
-        super().__init__(path, _Exchange)
+        self._hand_over = hand_over
+        super().__init__(path, ControlExchange)
 
     def server_bind(self) -> None:
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = "localhost", 0
 
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        if self._hand_over is None:
+            super().process_request(request, client_address)
+            return
+        self._hand_over(request)
+        request.close()  # and no more: another process may go on with it
 
-class _Exchange(BaseHTTPRequestHandler):
+
+class Ordered(Protocol):
+    """What an exchange needs of the server it belongs to."""
+
+    orders: Orders
+
+    def head_is_read(self, request: socket.socket) -> None:
+        """Called when request line and headers are there."""
+
+
+class ControlExchange(BaseHTTPRequestHandler):
     """One order and its answer."""
 
-    server: _Server
+    server: Ordered  # type: ignore[assignment]  # what the exchange knows of its server
     timeout = 5.0  # for one read or write
 
     def setup(self) -> None:
+        """Ask the kernel who it is, and bound what may be sent."""
         super().setup()
         self.uid = peer_uid(self.connection)
         self.rfile = BoundedReader(self.rfile, _MAX_HEADER_BYTES + _MAX_BODY_BYTES)
 
     def parse_request(self) -> bool:
+        """Refuse other users before anything is done."""
         if not super().parse_request():
             return False
         self.server.head_is_read(self.connection)
@@ -121,6 +145,7 @@ class _Exchange(BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
+        """List."""
         path, _, query = self.path.partition("?")
         if path != "/revocations":
             self._unknown()
@@ -132,6 +157,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self._reply(HTTPStatus.OK, msgspec.json.encode(self.server.orders.revoked(int(limit))))
 
     def do_POST(self) -> None:
+        """Revoke."""
         if self.path != "/revocations":
             self._unknown()
             return
@@ -143,6 +169,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self._reply(HTTPStatus.CREATED, msgspec.json.encode(done))
 
     def do_DELETE(self) -> None:
+        """Restore."""
         match = _ENTRY.fullmatch(self.path)
         if match is None:
             self._unknown()
@@ -155,12 +182,14 @@ class _Exchange(BaseHTTPRequestHandler):
         self._reply(HTTPStatus.OK, msgspec.json.encode(done))
 
     def version_string(self) -> str:
+        """No versions of libraries."""
         return "extauthz"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is inherited
         """What changes is in the journal."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What the base class found wrong."""
         self._reply(HTTPStatus(code), _error(HTTPStatus(code).phrase.lower()))
 
     def _order(self, kind: type[Order]) -> Order:

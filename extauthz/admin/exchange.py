@@ -30,6 +30,7 @@ class Views(Struct, frozen=True):
     registry: CollectorRegistry
     readiness: Callable[[], tuple[str, ...]]  # why the server is not ready; empty when it is
     status: Callable[[], Status]
+    workers: Callable[[], tuple[int, int]] | None = None  # of several: how many are ready, and how many there are
 
 
 class Asked(Protocol):
@@ -77,8 +78,11 @@ class Exchange(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.OK, b'{"live":true}', _JSON)
         elif path == "/readyz":
             reasons = views.readiness()
-            body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
-            self._reply(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, body, _JSON)
+            found: dict[str, object] = {"ready": not reasons, "reasons": reasons}
+            if views.workers is not None:
+                found["workers"] = dict(zip(("ready", "of"), views.workers(), strict=True))
+            status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+            self._reply(status, msgspec.json.encode(found), _JSON)
         elif path == "/status":
             self._reply(HTTPStatus.OK, msgspec.json.encode(views.status()), _JSON)
         elif path == "/":

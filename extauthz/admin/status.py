@@ -48,6 +48,22 @@ class TransportStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     inflight: int
 
 
+class WorkerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One of several workers."""
+
+    worker: int
+    address: str
+    pid: int  # 0 while there is none
+    ready: bool
+    not_ready_because: tuple[str, ...] = ()
+    serves_seconds: float = 0.0  # since it took its address
+    restarts: int = 0
+    last_end: str = ""  # why the one before it ended
+    revision: str = ""  # of its bundle
+    checks: int = 0  # answered, by it and those before it
+    memory_bytes: int = 0
+
+
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole, as `/status` shows it."""
 
@@ -62,3 +78,4 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     journal: JournalStatus
     transport: TransportStatus
     decisions: Mapping[str, int] = {}  # since start, by reason
+    workers: tuple[WorkerStatus, ...] = ()  # empty when one process serves alone

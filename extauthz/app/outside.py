@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from extauthz.app.proofs import open_replay_store, probe
+from extauthz.app.proofs import SharedStore, probe
 from extauthz.identity import Issuer
 from extauthz.model.decision import FirstUse, IntrospectToken, Question
 from extauthz.questions import Answer, Oracle
 from extauthz.settings import Settings
 from extauthz.sources import Introspected, IntrospectionSource
-from extauthz.sources.redis_replay import RedisReplayStore
+from extauthz.sources.replay_store import MemoryReplayStore
 from extauthz.telemetry import Metrics
 
 log = logging.getLogger("extauthz.app")
@@ -40,15 +40,20 @@ class Outside:
     """The oracles that the settings name, and their life."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, clock: Callable[[], float], ticks: Callable[[], float]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        replay: MemoryReplayStore | SharedStore,
+        clock: Callable[[], float],
+        ticks: Callable[[], float],
     ) -> None:
         """Nothing is connected yet."""
         self._metrics = metrics
-        self.replay = open_replay_store(settings.dpop, clock)
+        self.replay = replay
         self.introspection = IntrospectionSource(settings.introspection, clock, ticks, self._on_introspected)
         oracles: dict[type[Question], Oracle] = {IntrospectToken: self.introspection}
-        if isinstance(self.replay, RedisReplayStore):
-            oracles[FirstUse] = self.replay
+        if isinstance(replay, SharedStore):
+            oracles[FirstUse] = replay
         self.directory = Directory(oracles)
         metrics.set_replay(self.replay.status)
 

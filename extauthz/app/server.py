@@ -7,7 +7,6 @@ Rule 3: what may come later (a usable bundle, keys) does not end the start: the 
 
 import gc
 import logging
-import socket
 import ssl
 import sys
 import threading
@@ -20,12 +19,12 @@ from uuid import uuid4
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from extauthz.admin import AdminServer, ControlServer, Status, Views
+from extauthz.admin import Status, Views
 from extauthz.app import views
 from extauthz.app.outside import Outside
+from extauthz.app.place import Alone, Place
 from extauthz.app.readiness import Readiness
 from extauthz.app.revocations import ControlledRevocations, record
-from extauthz.app.signals import Signals
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet, NonceKeys
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
@@ -39,6 +38,7 @@ from extauthz.sources.nonce_keys import NonceKeyError, NonceKeySource
 from extauthz.telemetry import Metrics, Resource, Tracing
 from extauthz.transport import TlsError, UnfitError, open_transport
 from extauthz.wire import LAST_RESORT
+from extauthz.workers import Signals
 
 log = logging.getLogger("extauthz.app")
 
@@ -61,27 +61,32 @@ class Addresses(Struct, frozen=True):
 
 
 def build(
-    settings: Settings, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    ticks: Callable[[], float] = time.monotonic,
+    place: Place | None = None,
 ) -> "Server":
     """A server that has opened nothing yet. Raises StartError for TLS files that cannot be used.
 
-    `clock` counts seconds since the epoch; `ticks` counts seconds and never jumps.
+    `clock` counts seconds since the epoch; `ticks` counts seconds and never jumps. `place`: alone if there is none.
     """
-    return Server(settings, clock, ticks)
+    return Server(settings, clock, ticks, place or Alone(settings))
 
 
 class Server:
     """Everything that serves, from the first port to the last record."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], ticks: Callable[[], float]) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float], ticks: Callable[[], float], place: Place
+    ) -> None:
+        self._settings, self._clock, self._place = settings, clock, place
         self._started = time.monotonic()
-        self._instance = socket.gethostname()
+        self._instance = place.instance
         self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
-        self._outside = Outside(settings, self._metrics, clock, ticks)
+        self._outside = Outside(settings, self._metrics, place.replay_store(clock), clock, ticks)
         try:
-            self._nonces = NonceKeySource(settings.dpop, self._on_nonces)
+            self._nonces = NonceKeySource(settings.dpop, self._on_nonces, made=place.nonce_key)
         except NonceKeyError as error:
             raise StartError(str(error)) from error
         self._live = Live(self._ports())
@@ -94,10 +99,10 @@ class Server:
             raise StartError(str(error)) from error
         self._transport = self._choice.transport
         self._metrics.set_transport(self._choice.kind, fell_back=bool(self._choice.fallback))
-        self._admin = AdminServer(settings.admin, Views(self._registry, self._readiness.reasons, self._status))
+        self._admin = place.admin(Views(self._registry, self._readiness.reasons, self._status), self._metrics)
         orders = ControlledRevocations(self._revocations, self._live, clock)
         self._metrics.set_revocations(orders.counts)
-        self._control = ControlServer(settings.admin.control_socket, orders)
+        self._control = place.control(orders)
         self._bundles = BundleSource(settings.bundle, self._live, self._on_activation)
         self._keys = JwksSource(settings.jwks, self._on_keys, ticks, self._on_refresh)
         self._journal: Journal | None = None
@@ -173,7 +178,7 @@ class Server:
 
     def _open_journal(self, undo: ExitStack) -> Journal:
         identity = JournalIdentity(
-            instance=self._instance, boot=uuid4().hex, version=version("extauthz"), config_digest=self._settings.digest
+            instance=self._instance, boot=uuid4().hex, version=version("extauthz"), config_digest=self._place.digest
         )
         journal = Journal(self._settings.journal, identity, self._clock)
         undo.callback(journal.close)
@@ -182,7 +187,7 @@ class Server:
         return journal
 
     def _open_revocations(self) -> None:
-        found = self._revocations.open()
+        found = self._place.open_revocations(self._revocations)
         file = self._settings.revocations.file
         if not file:
             return
@@ -282,7 +287,7 @@ class Server:
             uptime_seconds=time.monotonic() - self._started,
             ready=not reasons,
             not_ready_because=reasons,
-            config_digest=self._settings.digest,
+            config_digest=self._place.digest,
             bundle=views.bundle(self._settings.bundle, self._live, self._bundles.last, self._clock() - self._activated),
             issuers=views.issuers(self._live, self._keys.status(), self._outside.introspection.status()),
             journal=views.journal(self._settings.journal, self._journal),

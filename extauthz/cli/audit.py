@@ -1,5 +1,6 @@
 """`extauthz audit`: verify a journal, show records, and handle the keys of pseudonyms."""
 
+import heapq
 import os
 import re
 import sys
@@ -11,10 +12,11 @@ import click
 from msgspec import json
 
 from extauthz.cli import ExitCode
-from extauthz.journal import JournalError, VerifyReport, verify
+from extauthz.journal import JournalError, VerifyReport
 from extauthz.journal.bounds import MAX_UNSIGNED, MAX_UNSIGNED_SECONDS, Bounds
 from extauthz.journal.chain import Line, parse_line
 from extauthz.journal.keys import load_public_key
+from extauthz.journal.places import journals, verify_all
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms, advance, parse_key
 from extauthz.journal.record import read_decision
 from extauthz.journal.report import limits, text, verdict
@@ -73,7 +75,7 @@ def verify_command(
     signed_since: str | None,
     form: str,
 ) -> None:
-    """Check every record, link, checkpoint and file of the journal in DIRECTORY.
+    """Check every record, link, checkpoint and file of the journal in DIRECTORY, or of those of its workers.
 
     Finds edited, missing, reordered, replaced and cut records, missing segments, bad signatures, foreign keys and
     records that nobody signed for, and names the segment, line and sequence number of each.
@@ -84,19 +86,29 @@ def verify_command(
     since = _earliest(signed_since, "--signed-since") if signed_since else ""
     bounds = Bounds(records=max_unsigned, seconds=max_unsigned_seconds, signed_since=since)
     try:
-        report = verify(directory, [load_public_key(key) for key in keys], checkpoints, bounds)
+        known = [load_public_key(key) for key in keys]
+        reports = verify_all(directory, known, checkpoints, bounds)
     except (JournalError, OSError) as error:
         click.echo(f"extauthz: {error}", err=True)
         sys.exit(ExitCode.CONFIG)
     if form == "json":
-        click.echo(json.encode(_machine(report)))
+        click.echo(json.encode(_machine(reports)))
     else:
-        click.echo(text(report))
-    sys.exit(ExitCode.OK if report.holds else ExitCode.FAILED)
+        click.echo("\n\n".join(text(report) if len(reports) == 1 else _titled(report) for report in reports))
+    sys.exit(ExitCode.OK if all(report.holds for report in reports) else ExitCode.FAILED)
 
 
-def _machine(report: VerifyReport) -> dict[str, object]:
-    return {"ok": report.holds, "verdict": verdict(report), "limits": limits(report), "report": report}
+def _machine(reports: list[VerifyReport]) -> dict[str, object]:
+    """One journal's report, or those of all workers below `journals`."""
+    found = [
+        {"ok": report.holds, "verdict": verdict(report), "limits": limits(report), "report": report}
+        for report in reports
+    ]
+    return found[0] if len(found) == 1 else {"ok": all(report.holds for report in reports), "journals": found}
+
+
+def _titled(report: VerifyReport) -> str:
+    return f"{report.directory}\n{text(report)}"
 
 
 @command.command(
@@ -117,11 +129,11 @@ Examples:
 @click.option("--since", help="From this time on: RFC 3339, or so long ago: 90s, 15m, 2h, 7d.")
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
 def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
-    """Print the records of the journal in DIRECTORY that match, one line of JSON each."""
+    """Print the records of the journal in DIRECTORY that match, one line of JSON each; with workers, by time."""
     earliest = _earliest(since, "--since") if since else ""
     conditions = {name: value for name, value in wanted.items() if value is not None}
     try:
-        for line, record in _records(directory):
+        for line, record in heapq.merge(*map(_records, journals(directory).values()), key=lambda found: found[1].time):
             if record.time >= earliest and _matches(record, conditions, everything=everything):
                 click.echo(line)
     except BrokenPipeError:

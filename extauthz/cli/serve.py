@@ -36,14 +36,32 @@ Exit codes: 0 stopped as asked, 2 wrong usage, 3 wrong configuration, 4 a port, 
 @click.option(
     "--ports-file", type=click.Path(path_type=Path), help="Write the addresses here as JSON once the server listens."
 )
-def command(config: Path | None, assignments: tuple[str, ...], check_config: bool, ports_file: Path | None) -> None:  # noqa: FBT001 - click passes flags as booleans
+@click.option("--supervise", type=int, hidden=True, help="Supervise workers by the plan in this open file.")
+@click.option("--worker", hidden=True, help="Be a worker of the supervisor at the other end of these sockets.")
+def command(
+    config: Path | None,
+    assignments: tuple[str, ...],
+    check_config: bool,  # noqa: FBT001 - click passes flags as booleans
+    ports_file: Path | None,
+    supervise: int | None,
+    worker: str | None,
+) -> None:
     """Run the decision server."""
     # The core of grpc writes lines of its own to stderr; what matters of them we say ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The polling thread reads the sockets itself: no hand-over between threads, a third of the CPU less. A grpc that no
     # longer knows the experiment ignores it.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    if supervise is not None:
+        from extauthz.workers.supervisor import supervise as run  # noqa: PLC0415 - loads no grpc
+
+        sys.exit(run(supervise))
+    if worker is not None:
+        from extauthz.app.worker import serve_worker  # noqa: PLC0415
+
+        sys.exit(serve_worker(worker))
     from extauthz.app import StartError, build  # noqa: PLC0415 - after the lines above, which grpc reads when imported
+    from extauthz.app.launch import become_supervisor  # noqa: PLC0415
     from extauthz.settings import SettingsError, load_settings  # noqa: PLC0415
     from extauthz.telemetry import configure_logs  # noqa: PLC0415
 
@@ -53,6 +71,8 @@ def command(config: Path | None, assignments: tuple[str, ...], check_config: boo
             click.echo(f"the configuration is right, digest {settings.digest}")
             return
         configure_logs(settings.telemetry.logs)
+        if settings.workers.count > 1:
+            become_supervisor(settings, str(ports_file.absolute()) if ports_file else "")
         server = build(settings)
         addresses = server.start()
     except SettingsError as error:

@@ -18,6 +18,7 @@ FindingKind = Literal[
     "key_changed",  # signed by a key that was not given
     "unsigned",  # nobody's checkpoint speaks for so many, or such late, records as the verifier asks for
     "wrong_opening",  # a segment whose first record is not its own
+    "missing_journal",  # of a worker
 ]
 
 

@@ -5,6 +5,7 @@ twice after a crash is recognised by (boot, seq), which is the record's `hash`.
 """
 
 import os
+import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,7 +36,11 @@ class Sink(Protocol):
 
 
 class StreamSink:
-    """Writes to an open descriptor such as stdout. Goes on where a write was cut."""
+    """Writes to an open descriptor such as stdout, which several workers may share. Goes on where a write was cut.
+
+    A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so that their lines do not mix; a line that is
+    longer than that, 4 KiB on Linux, may be cut by another's.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -44,7 +49,9 @@ class StreamSink:
     def deliver(self, lines: bytes) -> None:
         """Take all of `lines`."""
         while self._sent < len(lines):
-            self._sent += os.write(self._descriptor, lines[self._sent :])
+            limit = self._sent + select.PIPE_BUF
+            end = lines.rfind(b"\n", self._sent, limit) + 1 or lines.find(b"\n", limit) + 1 or len(lines)
+            self._sent += os.write(self._descriptor, lines[self._sent : end])
         self._sent = 0
 
 

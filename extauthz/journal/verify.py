@@ -20,7 +20,7 @@ from extauthz.journal.keys import PUBLIC_KEY_FILE, load_public_key
 from extauthz.journal.record import SealedTail, SegmentEvent
 from extauthz.journal.report import Findings, VerifyReport
 from extauthz.journal.segments import read_lifecycle, read_opening, segment_numbers, segment_path, view
-from extauthz.journal.verify_checkpoints import Checkpoints
+from extauthz.journal.verify_checkpoints import Checkpoints, is_owned
 
 
 def verify(
@@ -28,19 +28,21 @@ def verify(
     public_keys: Sequence[Ed25519PublicKey] = (),
     checkpoints: Sequence[Path] = (),
     bounds: Bounds = DEFAULT_BOUNDS,
+    owner: str | None = None,
 ) -> VerifyReport:
     """Verify a journal. Raises OSError, JournalError.
 
     `public_keys`: who may have signed. Without any the journal's own `signing.pub` is used, which who rewrote the
     journal may have replaced; without that too nothing shows who wrote the records (`VerifyReport.authorship`).
     `checkpoints`: copies of checkpoint records that were kept elsewhere, e.g. by a sink.
+    `owner`: the worker that must have written it, "" for none of them; None where there are no workers.
     """
     report = VerifyReport(str(directory))
     if public_keys:
         report.authorship = "given_key"
     elif (directory / PUBLIC_KEY_FILE).exists():
         public_keys, report.authorship = [load_public_key(directory / PUBLIC_KEY_FILE)], "own_key"
-    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys}, bounds, report)
+    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys}, bounds, report, owner)
     # Read before the walk: a server that runs meanwhile signs records that the walk no longer sees.
     files = (directory / CHECKPOINTS_FILE, *checkpoints)
     copies = [(file.name, file.read_bytes()) for file in files if file.exists()]
@@ -54,7 +56,12 @@ class _Walk:
     """Where the walk is, and what it expects next."""
 
     def __init__(
-        self, directory: Path, keys: dict[str, Ed25519PublicKey], bounds: Bounds, report: VerifyReport
+        self,
+        directory: Path,
+        keys: dict[str, Ed25519PublicKey],
+        bounds: Bounds,
+        report: VerifyReport,
+        owner: str | None,
     ) -> None:
         self.report = report
         self._directory = directory
@@ -62,7 +69,8 @@ class _Walk:
         self._first_number = self._numbers[0] if self._numbers else 0
         self._at = Findings(report)
         self._at.segment = directory.name
-        self._checkpoints = Checkpoints(keys, bounds, self._at, self._numbers)
+        self._checkpoints = Checkpoints(keys, bounds, self._at, self._numbers, owner)
+        self._owner = owner
         self._opening: SegmentEvent | None = None
         self._expected: int | None = None  # seq; None when any may come
         self._head = GENESIS.decode()
@@ -160,6 +168,8 @@ class _Walk:
         if opening is None or opening.number != number:
             what = f"it is that of segment {opening.number}" if opening else "it opens no segment"
             self._at.add("wrong_opening", record.seq, f"the first record is not the segment's own: {what}")
+        if opening and not is_owned(opening.instance, self._owner):
+            self._at.add("wrong_opening", record.seq, f"it is that of `{opening.instance}`")
         if opening:
             self._opening = opening
             self._checkpoints.meet_key(opening.key_id, record.seq)

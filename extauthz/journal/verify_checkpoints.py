@@ -4,6 +4,7 @@ Rule: nothing is believed because a record says so. What a record says counts on
 it; until then anybody who can write the directory may have written it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,14 +14,33 @@ from extauthz.journal.chain import Line, parse_line, true_hash
 from extauthz.journal.checkpoint import Checkpoint, Signed, is_signed_by, read_checkpoint
 from extauthz.journal.report import Findings
 
+_OF_WORKER = re.compile(r".*/(worker-[0-9]{1,3})")
+
+
+def owner_of(instance: str) -> str:
+    """The worker that such an instance is; "" for a process that serves alone."""
+    match = _OF_WORKER.fullmatch(instance)
+    return match[1] if match else ""
+
+
+def is_owned(instance: str, owner: str | None) -> bool:
+    """Whether this worker's journal may hold what that instance wrote; None asks for nothing."""
+    return owner is None or owner_of(instance) == owner
+
 
 class Checkpoints:
     """What the walk has seen of checkpoints and keys so far."""
 
     def __init__(
-        self, keys: Mapping[str, Ed25519PublicKey], bounds: Bounds, at: Findings, segments: Sequence[int]
+        self,
+        keys: Mapping[str, Ed25519PublicKey],
+        bounds: Bounds,
+        at: Findings,
+        segments: Sequence[int],
+        owner: str | None,
     ) -> None:
         self.keys = keys  # by id; without any, signatures are not checked
+        self._owner = owner  # see `is_owned`
         self._bounds, self._at, self._report = bounds, at, at.report
         self._segments = frozenset(segments)  # that are there
         self._first_segment = min(segments, default=0)
@@ -129,6 +149,8 @@ class Checkpoints:
         key = self.keys.get(stated.key_id)
         if self.keys and key is None:
             return False  # anybody may have signed it
+        if not is_owned(stated.instance, self._owner):
+            return False  # another worker's, in a file that all wrote
         if true_hash(line) != record.hash or (key is not None and not is_signed_by(signed, key)):
             self._at.add("bad_signature", record.seq, "the copy of a checkpoint was changed")
             return False

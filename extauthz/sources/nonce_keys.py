@@ -35,10 +35,10 @@ class NonceKeyError(Exception):
     """The file cannot be used; the message says why, without its content."""
 
 
-def load_nonce_keys(options: DpopOptions) -> NonceKeys:
-    """Read the file, or make a key. Raises NonceKeyError."""
+def load_nonce_keys(options: DpopOptions, made: bytes = b"") -> NonceKeys:
+    """Read the file, or take the key that was made, or make one. Raises NonceKeyError."""
     if not options.nonce_key_file:
-        return NonceKeys((urandom(32),))
+        return NonceKeys((made or urandom(32),))
     try:
         lines = Path(options.nonce_key_file).read_bytes().split()
     except OSError as error:
@@ -54,12 +54,16 @@ class NonceKeySource:
     """Looks at the file beside the path, and tells of new keys from its own thread."""
 
     def __init__(
-        self, options: DpopOptions, on_change: Callable[[NonceKeys], None], poll_seconds: float = _POLL_SECONDS
+        self,
+        options: DpopOptions,
+        on_change: Callable[[NonceKeys], None],
+        poll_seconds: float = _POLL_SECONDS,
+        made: bytes = b"",
     ) -> None:
-        """Reads the file: `first` is what it holds now. Raises NonceKeyError."""
+        """Reads the file: `first` is what it holds now; `made` is the key where there is none. Raises NonceKeyError."""
         self._options, self._on_change, self._poll = options, on_change, poll_seconds
         self._stamp = _stamp(options.nonce_key_file)
-        self.first = load_nonce_keys(options)
+        self.first = load_nonce_keys(options, made)
         self._keys = self.first
         self._problem = ""
         self._stopping = Event()

@@ -80,6 +80,11 @@ class RevocationFile:
             self.release()
             raise self._unusable(error) from error
 
+    def keep_across_exec(self) -> int:
+        """The descriptor of what was acquired, which the program after this one inherits with the lock."""
+        os.set_inheritable(self._lock, True)  # noqa: FBT003 - the signature is Python's
+        return self._lock
+
     def release(self) -> None:
         """Let another process have it."""
         if self._lock >= 0:

@@ -5,7 +5,7 @@ Rule 2: a revocation is in force before it is on disk, a restoration is on disk 
         when the disk fails, more is denied rather than less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -66,6 +66,7 @@ class RuntimeRevocations:
         self._entries: dict[str, RuntimeEntry] = {}
         self._list = NO_REVOCATIONS
         self._writers = Lock()
+        self.share: Callable[[Change, list[RuntimeEntry]], None] = _keep  # told last, with the list that is in force
 
     def open(self) -> bool:
         """Hold the file and read it; whether there was one. Raises RevocationFileError."""
@@ -82,6 +83,13 @@ class RuntimeRevocations:
             self._file.release()
             raise
         return found is not None
+
+    def adopt(self, entries: Iterable[RuntimeEntry], change: Change | None = None) -> None:
+        """Follow a list that another process keeps, and has changed. The file stays its, until it has an order here."""
+        with self._writers:
+            self._publish({entry.id: entry for entry in entries})
+            if change is not None:
+                self._on_change(change)
 
     def close(self) -> None:
         """Let the file go; what is revoked stays so for Checks still under way."""
@@ -137,9 +145,7 @@ class RuntimeRevocations:
                 self._file.save(self._entries.values())
             except RevocationFileError as error:
                 problem = str(error)
-            change = Change("added", entry, operator, problem)
-            self._on_change(change)
-            return change
+            return self._tell(Change("added", entry, operator, problem))
 
     def remove(self, entry_id: str, operator: Operator) -> Change:
         """Restore what an entry revokes. Raises RevocationError and RevocationFileError; then it stays revoked."""
@@ -153,9 +159,12 @@ class RuntimeRevocations:
             left = {key: kept for key, kept in self._entries.items() if key != entry_id}
             self._file.save(left.values())
             self._publish(left)
-            change = Change("removed", entry, operator)
-            self._on_change(change)
-            return change
+            return self._tell(Change("removed", entry, operator))
+
+    def _tell(self, change: Change) -> Change:
+        self._on_change(change)
+        self.share(change, list(self._entries.values()))
+        return change
 
     def _publish(self, entries: dict[str, RuntimeEntry]) -> None:
         self._entries = entries
@@ -168,8 +177,12 @@ class RuntimeRevocations:
         if ended:
             self._publish({key: entry for key, entry in self._entries.items() if now < entry.until})
         for entry in ended:
-            self._on_change(Change("expired", entry))
+            self._tell(Change("expired", entry))
         return bool(ended)
+
+
+def _keep(change: Change, entries: list[RuntimeEntry]) -> None:
+    """Nobody else needs to know."""
 
 
 def _require_operator(operator: Operator) -> None:

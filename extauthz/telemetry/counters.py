@@ -48,13 +48,14 @@ class Shards:
         with self._lock:
             for shard in [shard for shard in self._shards if not shard.thread.is_alive()]:
                 self._shards.remove(shard)
-                _add(self._retired, shard)
+                add(self._retired, shard)
             for shard in (self._retired, *self._shards):
-                _add(total, shard)
+                add(total, shard)
         return total
 
 
-def _add(total: Shard, part: Shard) -> None:
+def add(total: Shard, part: Shard) -> None:
+    """Count into `total` what `part` has; of two exemplars the newer stays."""
     for key, count in dict(part.counts).items():
         total.counts[key] += count
     for outcome, seconds in dict(part.sums).items():

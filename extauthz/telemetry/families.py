@@ -1,6 +1,7 @@
 """Writes counts out as the families of the metrics contract. `FAMILIES` is also the table in docs/metrics.md."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 from msgspec import Struct
 from prometheus_client import Metric
@@ -15,6 +16,16 @@ from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayRea
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1)
 
 
+# What the values of one gauge become when several workers have it.
+Across = Literal[
+    "sum",
+    "total",  # a sum in which stays what ended runs had, as with counters: a gauge that only grows
+    "max",
+    "min",
+    "worker",  # it has a label for the worker, and the supervisor writes it
+]
+
+
 class Family(Struct, frozen=True):
     """One row of the contract. `key` is the name under which `Metrics` counts it, "" when it is read elsewhere."""
 
@@ -23,6 +34,7 @@ class Family(Struct, frozen=True):
     labels: tuple[str, ...]
     help: str
     key: str = ""
+    across: Across | None = None  # of a gauge; what counts is added up
 
 
 FAMILIES = (
@@ -51,13 +63,13 @@ FAMILIES = (
         "Checks that the candidate bundle decides differently.",
         "disagreements",
     ),
-    Family("extauthz_bundle_info", "gauge", ("revision", "digest"), "1 for the live bundle."),
-    Family("extauthz_bundle_age_seconds", "gauge", (), "Since the live bundle was activated."),
+    Family("extauthz_bundle_info", "gauge", ("revision", "digest"), "1 for the live bundle.", across="max"),
+    Family("extauthz_bundle_age_seconds", "gauge", (), "Since the live bundle was activated.", across="max"),
     Family(
         "extauthz_bundle_activations_total", "counter", ("result",), "Attempts to activate a bundle.", "activations"
     ),
-    Family("extauthz_jwks_keys", "gauge", ("issuer",), "Keys known."),
-    Family("extauthz_jwks_age_seconds", "gauge", ("issuer",), "Since the keys were last fetched."),
+    Family("extauthz_jwks_keys", "gauge", ("issuer",), "Keys known.", across="min"),
+    Family("extauthz_jwks_age_seconds", "gauge", ("issuer",), "Since the keys were last fetched.", across="max"),
     Family("extauthz_jwks_refreshes_total", "counter", ("issuer", "result"), "Attempts to fetch keys.", "refreshes"),
     Family(
         "extauthz_token_verifications_total",
@@ -66,7 +78,13 @@ FAMILIES = (
         "Access tokens verified; result is `valid` or the reason code.",
         "verifications",
     ),
-    Family("extauthz_revocations", "gauge", ("source",), "Revocations in force, of the bundle or made at run time."),
+    Family(
+        "extauthz_revocations",
+        "gauge",
+        ("source",),
+        "Revocations in force, of the bundle or made at run time.",
+        across="min",
+    ),
     Family(
         "extauthz_questions_total",
         "counter",
@@ -86,6 +104,7 @@ FAMILIES = (
         "gauge",
         (),
         "Used DPoP proofs and ids of signed bodies in the memory of this process.",
+        across="sum",
     ),
     Family(
         "extauthz_replay_refusals_total",
@@ -99,8 +118,16 @@ FAMILIES = (
         ("sink",),
         "Records written to the journal (sink `journal`) or delivered.",
     ),
-    Family("extauthz_journal_bytes", "gauge", ("sink",), "Bytes written to the journal since the start."),
-    Family("extauthz_journal_sink_lag_records", "gauge", ("sink",), "Records that a sink has not delivered yet."),
+    Family(
+        "extauthz_journal_bytes", "gauge", ("sink",), "Bytes written to the journal since the start.", across="total"
+    ),
+    Family(
+        "extauthz_journal_sink_lag_records",
+        "gauge",
+        ("sink",),
+        "Records that a sink has not delivered yet.",
+        across="sum",
+    ),
     Family(
         "extauthz_journal_failures_total", "counter", ("sink",), "Writes that failed: of the journal, or of a sink."
     ),
@@ -115,11 +142,21 @@ FAMILIES = (
         "gauge",
         ("kind", "fell_back"),
         "1 for the gRPC transport in use; `fell_back` is `true` where this grpcio is unfit for the loop.",
+        across="max",
     ),
-    Family("extauthz_inflight_checks", "gauge", (), "Checks being answered."),
-    Family("extauthz_waiting_checks", "gauge", (), "Those of them that wait for an answer from outside."),
+    Family("extauthz_inflight_checks", "gauge", (), "Checks being answered.", across="sum"),
+    Family("extauthz_waiting_checks", "gauge", (), "Those of them that wait for an answer from outside.", across="sum"),
     Family("extauthz_shed_total", "counter", ("cause",), "Checks refused without a decision.", "shed"),
     Family("extauthz_spans_dropped_total", "counter", (), "Spans that were sampled but not delivered."),
+    Family("extauthz_worker_ready", "gauge", ("worker",), "1 while a worker answers by the bundle.", across="worker"),
+    Family(
+        "extauthz_worker_restarts_total",
+        "counter",
+        ("worker", "cause"),
+        "Workers that ended without being asked to, and were started again.",
+    ),
+    Family("extauthz_worker_checks_total", "counter", ("worker",), "Checks answered by a worker."),
+    Family("extauthz_worker_memory_bytes", "gauge", ("worker",), "Resident memory of a worker.", across="worker"),
 )
 _BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -143,23 +180,33 @@ class Readings(Struct):
 
 def families(readings: Readings) -> Iterator[Metric]:
     """Every family that has something to say."""
+    yield from counted(readings.total, readings.business)
+    yield from read(readings)
+
+
+def counted(total: Shard, business: Iterable[BusinessCounter]) -> Iterator[Metric]:
+    """What the path and the threads beside it count."""
     for family in FAMILIES:
         if family.key:
-            yield _counted(family.name, family.help, family.labels, family.key, readings.total)
-    yield _durations(readings.total)
+            yield _counted(family.name, family.help, family.labels, family.key, total)
+    yield _durations(total)
+    for own in business:
+        labels = tuple(label.name for label in own.labels)
+        yield _counted(own.name, own.help, labels, f"business:{own.name}", total)
+
+
+def read(readings: Readings) -> Iterator[Metric]:
+    """What a scrape reads elsewhere."""
     yield from _bundle(readings)
     yield from _keys(readings)
-    yield _gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
+    yield gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
     yield from _replay(readings.replay)
     yield from _journal(readings)
-    yield _gauge("extauthz_transport_info", {readings.transport: 1} if readings.transport else {})
-    yield _gauge("extauthz_inflight_checks", {(): readings.inflight})
-    yield _gauge("extauthz_waiting_checks", {(): readings.waiting})
+    yield gauge("extauthz_transport_info", {readings.transport: 1} if readings.transport else {})
+    yield gauge("extauthz_inflight_checks", {(): readings.inflight})
+    yield gauge("extauthz_waiting_checks", {(): readings.waiting})
     if readings.dropped_spans is not None:
-        yield _counter("extauthz_spans_dropped_total", {(): readings.dropped_spans})
-    for counter in readings.business:
-        labels = tuple(label.name for label in counter.labels)
-        yield _counted(counter.name, counter.help, labels, f"business:{counter.name}", readings.total)
+        yield counter("extauthz_spans_dropped_total", {(): readings.dropped_spans})
 
 
 def _counted(name: str, text: str, labels: tuple[str, ...], key: str, total: Shard) -> Metric:
@@ -173,9 +220,9 @@ def _counted(name: str, text: str, labels: tuple[str, ...], key: str, total: Sha
 def _replay(readings: ReplayReadings | None) -> Iterator[Metric]:
     if readings is None:
         return
-    yield _gauge("extauthz_replay_entries", {(): readings.entries})
+    yield gauge("extauthz_replay_entries", {(): readings.entries})
     counts = {"replayed": readings.replayed, "full": readings.refused_full, "failed": readings.failures}
-    yield _counter("extauthz_replay_refusals_total", {(cause,): count for cause, count in counts.items()})
+    yield counter("extauthz_replay_refusals_total", {(cause,): count for cause, count in counts.items()})
 
 
 def _durations(total: Shard) -> Metric:
@@ -197,18 +244,18 @@ def _durations(total: Shard) -> Metric:
 def _bundle(readings: Readings) -> Iterator[Metric]:
     if readings.bundle is not None:
         bundle = readings.bundle
-        yield _gauge("extauthz_bundle_info", {(bundle.revision, bundle.digest): 1})
-        yield _gauge("extauthz_bundle_age_seconds", {(): max(0.0, readings.now - bundle.activated_at)})
+        yield gauge("extauthz_bundle_info", {(bundle.revision, bundle.digest): 1})
+        yield gauge("extauthz_bundle_age_seconds", {(): max(0.0, readings.now - bundle.activated_at)})
 
 
 def _keys(readings: Readings) -> Iterator[Metric]:
-    yield _gauge("extauthz_jwks_keys", {(issuer,): keys for issuer, (keys, _) in readings.keys.items()})
+    yield gauge("extauthz_jwks_keys", {(issuer,): keys for issuer, (keys, _) in readings.keys.items()})
     ages: dict[tuple[str, ...], float] = {
         (issuer,): max(0.0, readings.now - fetched)
         for issuer, (_, fetched) in readings.keys.items()
         if fetched is not None
     }
-    yield _gauge("extauthz_jwks_age_seconds", ages)
+    yield gauge("extauthz_jwks_age_seconds", ages)
 
 
 def _journal(readings: Readings) -> Iterator[Metric]:
@@ -217,20 +264,21 @@ def _journal(readings: Readings) -> Iterator[Metric]:
         return
     own = ("journal",)
     sinks = {(sink.name,): sink for sink in journal.sinks}
-    yield _counter(
+    yield counter(
         "extauthz_journal_records_total",
         {own: journal.records, **{name: sink.delivered for name, sink in sinks.items()}},
     )
-    yield _gauge("extauthz_journal_bytes", {own: journal.bytes})
-    yield _gauge("extauthz_journal_sink_lag_records", {name: sink.lag for name, sink in sinks.items()})
-    yield _counter(
+    yield gauge("extauthz_journal_bytes", {own: journal.bytes})
+    yield gauge("extauthz_journal_sink_lag_records", {name: sink.lag for name, sink in sinks.items()})
+    yield counter(
         "extauthz_journal_failures_total",
         {own: journal.failures, **{name: sink.failures for name, sink in sinks.items()}},
     )
-    yield _counter("extauthz_journal_lost_records_total", {name: sink.lost for name, sink in sinks.items()})
+    yield counter("extauthz_journal_lost_records_total", {name: sink.lost for name, sink in sinks.items()})
 
 
-def _gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+def gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A family of the contract, its values by those of its labels."""
     row = _BY_NAME[name]
     family = GaugeMetricFamily(row.name, row.help, labels=row.labels)
     for labels, value in values.items():
@@ -238,7 +286,8 @@ def _gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
     return family
 
 
-def _counter(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+def counter(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+    """Likewise."""
     row = _BY_NAME[name]
     family = CounterMetricFamily(row.name.removesuffix("_total"), row.help, labels=row.labels)
     for labels, value in values.items():

@@ -10,7 +10,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TextIO
 
 from extauthz.telemetry.options import LogOptions
@@ -103,13 +104,33 @@ class RateLimit(logging.Filter):
         return count < self._burst
 
 
+class Named(logging.Filter):
+    """Lets every message pass, with members that say whose it is."""
+
+    def __init__(self, fields: Mapping[str, int]) -> None:
+        super().__init__()
+        self._fields = dict(fields)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Also one that says it by itself."""
+        vars(record).update({name: value for name, value in self._fields.items() if name not in vars(record)})
+        return True
+
+
 def configure_logs(
-    options: LogOptions, stream: TextIO | None = None, monotonic: Callable[[], float] = time.monotonic
+    options: LogOptions,
+    stream: TextIO | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    fields: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Send the logs of extauthz and of its libraries to `stream` (default: stderr), and nowhere else."""
+    """Send the logs of extauthz and of its libraries to `stream` (default: stderr), and nowhere else.
+
+    `fields` are members of every line.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(RateLimit(options.burst, options.burst_seconds, monotonic))
+    handler.addFilter(Named(fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries speak only when something is wrong

@@ -20,6 +20,7 @@ from extauthz.telemetry.counters import Shards
 from extauthz.telemetry.families import BOUNDS, Readings, families
 from extauthz.telemetry.options import MetricsOptions
 from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
+from extauthz.telemetry.report import Report, report
 
 OTHER = "other"
 SHED_CAUSES = frozenset({"queue", "verification", "tenant", "deadline", "draining", "connection", "memory", OTHER})
@@ -191,21 +192,26 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All families, for prometheus_client."""
-        return families(
-            Readings(
-                total=self._shards.total(),
-                now=self._clock(),
-                bundle=self._bundle,
-                keys=self._keys,
-                revocations=self._revocations(),
-                replay=self._replay() if self._replay else None,
-                journal=self._journal() if self._journal else None,
-                transport=self._transport,
-                inflight=self._inflight(),
-                waiting=self._waiting(),
-                dropped_spans=self._dropped_spans() if self._dropped_spans else None,
-                business=self._business.counters,
-            )
+        return families(self._readings())
+
+    def report(self) -> Report:
+        """The same for a supervisor, which adds up several workers' before it writes them out."""
+        return report(self._readings())
+
+    def _readings(self) -> Readings:
+        return Readings(
+            total=self._shards.total(),
+            now=self._clock(),
+            bundle=self._bundle,
+            keys=self._keys,
+            revocations=self._revocations(),
+            replay=self._replay() if self._replay else None,
+            journal=self._journal() if self._journal else None,
+            transport=self._transport,
+            inflight=self._inflight(),
+            waiting=self._waiting(),
+            dropped_spans=self._dropped_spans() if self._dropped_spans else None,
+            business=self._business.counters,
         )
 
     def _count(self, *key: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.journal import SinkOptions
-from extauthz.journal.sinks import Follower
+from extauthz.journal.sinks import Follower, StreamSink
 from tests.fakes import a_record
 from tests.unit.journal.conftest import Journals
 
@@ -169,3 +169,30 @@ def test_a_follower_reads_only_what_is_confirmed(journals: Journals, tmp_path: P
 def test_options_of_a_sink_that_cannot_be_meant_are_refused(fields: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SinkOptions(**fields)
+
+
+def test_the_lines_of_several_workers_on_one_pipe_do_not_mix(tmp_path: Path) -> None:
+    """Each write is as long as a pipe takes whole, and ends with a line."""
+    read, write = os.pipe()
+    found: list[bytes] = []
+    with os.fdopen(read, "rb") as stream:
+        reader = threading.Thread(target=lambda: found.extend(stream))
+        reader.start()
+        lines = {letter: (letter * 700).encode() + b"\n" for letter in "abcd"}
+        batches = [threading.Thread(target=StreamSink(write).deliver, args=(line * 400,)) for line in lines.values()]
+        for batch in batches:
+            batch.start()
+        for batch in batches:
+            batch.join()
+        os.close(write)
+        reader.join()
+    assert 1600 == len(found)
+    assert set(lines.values()) == set(found)
+
+
+def test_a_line_longer_than_a_pipe_takes_whole_arrives_too(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    lines = b"short\n" + b"x" * 10_000 + b"\nshort\n"
+    with target.open("wb") as file:
+        StreamSink(file.fileno()).deliver(lines)
+    assert lines == target.read_bytes()

@@ -1,0 +1,107 @@
+"""Where a server stands: alone, or as one of several workers. All that differs is here.
+
+Rule: alone, a server has everything to itself; a worker has what `app.worker` gives it in its place.
+"""
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from extauthz.admin import AdminServer, ControlServer, Orders, Views
+from extauthz.app.proofs import SharedStore, open_replay_store
+from extauthz.settings import Settings
+from extauthz.sources import RuntimeRevocations
+from extauthz.sources.replay_store import MemoryReplayStore
+from extauthz.telemetry import Metrics
+
+
+class AdminListener(Protocol):
+    """Shows the server."""
+
+    def bind(self) -> str:
+        """Take the address and return it, without serving yet. Raises OSError."""
+        ...
+
+    def start(self) -> None:
+        """Begin to answer."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
+
+
+class ControlListener(Protocol):
+    """Takes orders."""
+
+    def bind(self) -> None:
+        """Take the path, without serving yet. Raises OSError."""
+        ...
+
+    def start(self) -> None:
+        """Begin to answer."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
+
+
+class Place(Protocol):
+    """What a server has around it."""
+
+    @property
+    def instance(self) -> str:
+        """The server's name across restarts."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the configuration, hex."""
+        ...
+
+    def admin(self, views: Views, metrics: Metrics) -> AdminListener:
+        """Who shows the server."""
+        ...
+
+    def control(self, orders: Orders) -> ControlListener:
+        """Who brings orders."""
+        ...
+
+    def replay_store(self, clock: Callable[[], float]) -> MemoryReplayStore | SharedStore:
+        """Where used proofs are remembered."""
+        ...
+
+    @property
+    def nonce_key(self) -> bytes:
+        """The key of DPoP nonces where no file has them; b"" makes one."""
+        ...
+
+    def open_revocations(self, revocations: RuntimeRevocations) -> bool:
+        """Read what is revoked at run time; whether there was anything to read. Raises RevocationFileError."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.instance, self.digest = socket.gethostname(), settings.digest
+        self.nonce_key = b""
+
+    def admin(self, views: Views, metrics: Metrics) -> AdminListener:  # noqa: ARG002 - the views have their registry
+        """A TCP listener."""
+        return AdminServer(self._settings.admin, views)
+
+    def control(self, orders: Orders) -> ControlListener:
+        """A Unix socket, where the settings name one."""
+        return ControlServer(self._settings.admin.control_socket, orders)
+
+    def replay_store(self, clock: Callable[[], float]) -> MemoryReplayStore | SharedStore:
+        """As the settings say."""
+        return open_replay_store(self._settings.dpop, clock)
+
+    def open_revocations(self, revocations: RuntimeRevocations) -> bool:
+        """Hold the file."""
+        return revocations.open()
