@@ -3,6 +3,7 @@
 import http.client
 import socket
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -170,7 +171,8 @@ def _ask(path: str, method: str, target: str, order: dict[str, str] | None = Non
     connection = _Connection(path)
     try:
         body = msgspec.json.encode(order) if order is not None else None
-        connection.request(method, target, body, {"Content-Type": "application/json"})
+        with suppress(BrokenPipeError):  # who is refused at the door need not have said all; the answer says why
+            connection.request(method, target, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         found = msgspec.json.decode(answer.read(), type=dict[str, Any])
     except FileNotFoundError:
