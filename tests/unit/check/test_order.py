@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import json
 import time
 from typing import Any
 
 import pytest
 
 from tests.engine import Answer, Engine
+from tests.unit.identity.signatures import client_jwks, sign
 
 DOCUMENTS = b"""
 apiVersion: extauthz.io/v1
@@ -35,6 +37,7 @@ spec:
   senderConstraint: {accept: [mtls]}
   stepUp: {acr: [strong]}
   tenancy: {resourceTenant: [{path: "/{tenant}/**"}]}
+  messageSignature: {keys: {app: {file: keys/app.json}}, maxBodyBytes: 1000}
 ---
 apiVersion: extauthz.io/v1
 kind: Revocation
@@ -59,7 +62,8 @@ spec:
   - name: frozen
     condition: subject.claims.frozen == true
 """
-ENGINE = Engine({"all.yaml": DOCUMENTS, "data/tenants.yaml": b"acme: {}\nglobex: {}\n"})
+FILES = {"data/tenants.yaml": b"acme: {}\nglobex: {}\n", "keys/app.json": json.dumps(client_jwks()).encode()}
+ENGINE = Engine({"all.yaml": DOCUMENTS, **FILES})
 CERTIFICATE = b"a certificate, as far as its digest goes"
 OTHER = b"another certificate"
 
@@ -97,6 +101,8 @@ def faults() -> list[tuple[str, dict[str, Any]]]:
         ("token_revoked", {"jti": "mine"}),
         ("step_up_required", {"acr": "strong"}),
         ("tenant_mismatch", {"tenant_id": "globex"}),
+        ("signature_missing", {"signed": "https://api.test/globex/elsewhere"}),
+        ("signature_invalid", {"signed": "https://api.test/globex/accounts"}),
         ("policy_denied", {"frozen": False}),
         ("no_policy_matched", {"roles": ["reader"]}),
         ("scope_insufficient", {"scope": "accounts"}),
@@ -112,6 +118,7 @@ def everything_wrong() -> dict[str, Any]:
         "scheme": None,
         "certificate": None,
         "signature": "=",
+        "signed": None,
         "alg": "PS256",
         "kid": "k2",
         "typ": "JWT",
@@ -132,7 +139,7 @@ def everything_wrong() -> dict[str, Any]:
 
 def ask(state: dict[str, Any]) -> Answer:
     """Ask as `state` has it; a claim that is None is not in the token."""
-    request = {"path", "host", "channel", "scheme", "certificate", "signature", "alg", "kid", "typ"}
+    request = {"path", "host", "channel", "scheme", "certificate", "signature", "signed", "alg", "kid", "typ"}
     claims = {name: value for name, value in state.items() if name not in request and value is not None}
     signed = ENGINE.sign("idp", claims, {"typ": state["typ"], "kid": state["kid"]})
     head, payload, signature = signed.split(".")
@@ -143,6 +150,9 @@ def ask(state: dict[str, Any]) -> Answer:
         headers["authorization"] = f"{state['scheme']} {head}.{payload}.{state['signature'] or signature}"
     if state["certificate"]:
         headers["x-forwarded-client-cert"] = forwarded(state["certificate"])
+    if state["signed"]:
+        lines = {"@method": "GET", "@target-uri": state["signed"], "authorization": headers["authorization"]}
+        headers |= dict(sign(lines, created=int(time.time())))
     principal = "spiffe://cluster.local/ns/istio-system/sa/gateway"
     return ENGINE.ask(state["path"], host=state["host"], headers=headers, principal=principal)
 

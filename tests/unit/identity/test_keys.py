@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import OKPAlgorithm
@@ -40,7 +41,7 @@ RFC7638_KEY = {
 }
 RFC8037_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
-# RFC 7515 appendix A.2 (RS256), A.3 (ES256); RFC 8037 appendix A.4 (EdDSA): key, signed text, signature.
+# RFC 7515 appendix A.2 (RS256), A.3 (ES256), A.4 (ES512); RFC 8037 appendix A.4 (EdDSA): key, signed text, signature.
 VECTORS = {
     "RS256": (
         {
@@ -67,6 +68,19 @@ VECTORS = {
         },
         f"eyJhbGciOiJFUzI1NiJ9.{PAYLOAD}",
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ),
+    "ES512": (
+        {
+            "kty": "EC",
+            "crv": "P-521",
+            "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+            "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+        },
+        "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA",
+        (
+            "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3"
+            "xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn"
+        ),
     ),
     "EdDSA": (
         RFC8037_KEY,
@@ -116,6 +130,29 @@ def test_published_signatures_verify_and_changed_ones_do_not(algorithm: str) -> 
     assert verify_signature(algorithm, key.public, text.encode(), signature)
     assert not verify_signature(algorithm, key.public, text.encode() + b"A", signature)
     assert not verify_signature(algorithm, key.public, text.encode(), signature[:-1] + bytes([signature[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (
+            f"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{PAYLOAD}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            "token_issuer_refused JWT-07",
+        ),
+        (f"eyJhbGciOiJub25lIn0.{PAYLOAD}.", "token_malformed JWT-01"),
+        (f'{{"payload":"{PAYLOAD}","signatures":[]}}', "token_malformed JWT-01"),
+        (f'{{"payload":"{PAYLOAD}","protected":"eyJhbGciOiJFUzI1NiJ9","signature":"AA"}}', "token_malformed JWT-01"),
+    ],
+    ids=["A.1 HS256", "A.5 unsecured", "A.6 JSON", "A.7 flattened"],
+)
+def test_jwt_01_jwt_02_the_other_forms_of_rfc_7515_appendix_a_are_no_token(token: str, told: str) -> None:
+    assert told == refusal(token)
+
+
+def test_jwt_02_the_secret_key_of_rfc_7515_appendix_a_1_signs_no_token_of_ours() -> None:
+    secret = decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+    token = jwt.encode(claims(), secret, "HS256", {"typ": "at+jwt", "kid": "ec"})
+    assert "token_algorithm_refused JWT-02" == refusal(token)
 
 
 @pytest.mark.parametrize("bits", [2048, 3072, 4096])
