@@ -23,8 +23,10 @@ _DECISION_ID_SIZE, _INTERACTION_ID_SIZE = 32, 36
 _IDS = re.compile(r"[A-Za-z0-9\-]{68}")
 _PLAIN = re.compile(r"[!-$&-~]*")  # no blank and no `%`: an identity header carries it as it is
 
-_MAX_FRAMES: Final = 4096
-_MAX_FRAME: Final = 8 * 1024  # bytes; an allow of the example bank has 1.4 KiB, half of it removals
+# An allow of the example bank has 1.4 KiB, half of it removals.
+_MAX_FRAMES: Final = 8192
+_MAX_BYTES: Final = 24 << 20
+_KIND_BYTES: Final = 800  # of an entry beside the frame's own bytes: the kind, its texts, places in tables
 
 
 class Kind(Struct, frozen=True, gc=False):
@@ -55,7 +57,7 @@ class Frames:
     def __init__(self, options: OutboundOptions) -> None:
         """Nothing was written yet."""
         self._options = options
-        self._kept: Memo[Kind, Frame] = Memo(_MAX_FRAMES)
+        self._kept: Memo[Kind, Frame] = Memo(_MAX_FRAMES, _MAX_BYTES, _weigh)
 
     def kind(self, decision: Allow, decision_id: str, interaction_id: str, revision: str) -> Kind | None:
         """What kind of allow it is; None when it has ids that no frame takes."""
@@ -96,8 +98,6 @@ class Frames:
 
     def keep(self, kind: Kind, answer: bytes, evidence: Evidence, decision_id: str, interaction_id: str) -> None:
         """Cut the answer to a decision of that kind, which could be written as it was."""
-        if len(answer) > _MAX_FRAME:
-            return
         options, subject = self._options, evidence.subject.id
         places = [
             _header(UPSTREAM, options.subject_header, subject),
@@ -116,6 +116,11 @@ class Frames:
             at = start + len(value)
         before_all, upstream, interaction, client, answered, metadata = pieces
         self._kept.put(kind, Frame((before_all, upstream, interaction, client, answered, metadata, answer[at:])))
+
+
+def _weigh(_: Kind, frame: Frame) -> int:
+    """The texts of the kind are in the frame, so it weighs them once more."""
+    return _KIND_BYTES + 2 * sum(map(len, frame.pieces))
 
 
 def _header(tag: bytes, name: str, value: str) -> bytes:
