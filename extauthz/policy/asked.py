@@ -45,7 +45,7 @@ class Asked:
         self.folded = request.segments if path == request.path else tuple(s.casefold() for s in request.segments)
         self._query: Query | bool = False
         self._claims: dict[str, object] | bool = False
-        self._addresses: dict[str, tuple[int, int] | None] = {}
+        self._addresses: dict[str, tuple[int, int] | None] | None = None
 
     @property
     def query(self) -> Query | None:
@@ -63,6 +63,8 @@ class Asked:
 
     def address(self, text: str) -> tuple[int, int] | None:
         """(version, number) of an address, None when it is none (a Unix socket, an internal listener)."""
+        if self._addresses is None:
+            self._addresses = {}
         if text not in self._addresses:
             self._addresses[text] = read_address(text)
         return self._addresses[text]

@@ -11,6 +11,7 @@ from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
 from extauthz.policy.guard import check_numbers
+from extauthz.policy.kinds import callers_by_kind
 from extauthz.policy.lint import lint
 from extauthz.policy.obligations import compile_obligations
 from extauthz.policy.operations import Operation, Scope, compile_operation, compile_scope
@@ -104,6 +105,7 @@ def _compile_rule(
         headers=frozenset(name for part in whens if (name := header_read(part))).union(
             *(program.headers for program in programs)
         ),
+        callers_by_kind=callers_by_kind(sources),
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from extauthz.policy.asked import Asked
 from extauthz.policy.document import Effect, Mode
-from extauthz.policy.operations import bind_paths
+from extauthz.policy.operations import covering
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.parts import Part
 from extauthz.policy.rule import Rule
@@ -61,7 +61,7 @@ def _scope(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
     if rule.scope.hosts is not None:
         yield PartTrace("match.hosts", "match" if rule.scope.bind_hosts(asked) else "no match", asked.request.host)
     if rule.scope.paths is not None:
-        found = bind_paths(rule.scope.paths, asked)
+        found = covering(rule.scope.paths, asked)
         yield PartTrace("match.paths", "match" if found else "no match", asked.request.path)
 
 
@@ -76,7 +76,7 @@ def _operations(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
         for part in operation.parts:
             yield _trace(f"to[{position}].", part, asked)
         if operation.paths is not None:
-            found = bind_paths(operation.paths, asked)
+            found = covering(operation.paths, asked)
             yield PartTrace(f"to[{position}].paths", "match" if found else "no match", asked.request.path)
         if operation.not_paths:
             excluded = operation.excludes_path(asked)
@@ -85,7 +85,8 @@ def _operations(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
 
 def _whens(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
     """`when` and `condition`, with the captures of every way to match the path."""
-    for params, _ in rule.routes(asked):
+    for way in rule.ways(asked):
+        params = way.params(asked.request.segments)
         if params is None:
             yield PartTrace("params", "error", "two patterns captured one name with different values")
             continue

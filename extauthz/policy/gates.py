@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from extauthz.policy.asked import Asked
+from extauthz.policy.kinds import reads_kind
 from extauthz.policy.parts import Found, TextPart
 from extauthz.policy.rule import Rule
 from extauthz.policy.sources import Source
@@ -23,7 +24,7 @@ class Entrance(Struct, frozen=True):
     """How a rule is found: by its keys, or always when it has none."""
 
     keys: tuple[Key, ...] = ()
-    readers: dict[str, Callable[[Asked], Found]] = {}  # by field
+    parts: dict[str, TextPart] = {}  # by field: one that reads it
 
 
 ALWAYS = Entrance()
@@ -40,15 +41,15 @@ def find_entrances(rules: Sequence[Rule]) -> list[Entrance]:
 def _entrance(rule: Rule, count: Counter[Key]) -> Entrance:
     """The keys of which a caller must have one; ALWAYS when an alternative of `from` names nobody exactly."""
     keys: dict[Key, None] = {}
-    readers: dict[str, Callable[[Asked], Found]] = {}
+    read: dict[str, TextPart] = {}
     for source in rule.sources or ():
         parts = _exact_parts(source)
         if not parts:
             return ALWAYS
         rarest = min(parts, key=lambda part: max(count[key] for key in _keys(part)))
         keys.update(dict.fromkeys(_keys(rarest)))
-        readers[rarest.field] = rarest.read
-    return Entrance(tuple(keys), readers) if 0 < len(keys) <= MAX_KEYS else ALWAYS
+        read[rarest.field] = rarest
+    return Entrance(tuple(keys), read) if 0 < len(keys) <= MAX_KEYS else ALWAYS
 
 
 def _exact_parts(source: Source) -> list[TextPart]:
@@ -63,14 +64,32 @@ def _keys(part: TextPart) -> list[Key]:
     return [(part.field, text) for text in sorted(part.texts.exact)]
 
 
-class _Gate:
+class Gate:
     """The rules behind the values of one field."""
 
-    __slots__ = ("read", "rules")
+    __slots__ = ("by_kind", "read", "rules")
 
-    def __init__(self, read: Callable[[Asked], Found]) -> None:
-        self.read = read
+    def __init__(self, read: Callable[[Asked], Found], *, by_kind: bool) -> None:
+        """`by_kind`: all requests of a kind have the same values (see `kinds`)."""
+        self.read, self.by_kind = read, by_kind
         self.rules: dict[str, list[int]] = {}
+
+
+Look = Callable[[Gate], Found | None]  # the values that stand before a gate; None: whoever calls
+
+
+def everybody(_: Gate) -> None:
+    """Every gate is open."""
+
+
+def caller(asked: Asked) -> Look:
+    """Who asks."""
+    return lambda gate: gate.read(asked)
+
+
+def kind_of_caller(asked: Asked) -> Look:
+    """Everybody who asks like this one."""
+    return lambda gate: gate.read(asked) if gate.by_kind else None
 
 
 class Place:
@@ -81,7 +100,7 @@ class Place:
     def __init__(self) -> None:
         """Nothing yet."""
         self._open: list[int] = []
-        self._gates: dict[str, _Gate] | None = None
+        self._gates: dict[str, Gate] | None = None
 
     def add(self, position: int, entrances: Sequence[Entrance]) -> None:
         """Enter a rule; `entrances` are those of all rules, by position."""
@@ -94,22 +113,23 @@ class Place:
             for each in waiting:
                 self._enter(self._gates, each, entrances[each])
 
-    def _enter(self, gates: dict[str, _Gate], position: int, entrance: Entrance) -> None:
+    def _enter(self, gates: dict[str, Gate], position: int, entrance: Entrance) -> None:
         if not entrance.keys:
             self._open.append(position)
         for field, text in entrance.keys:
             gate = gates.get(field)
             if gate is None:
-                gate = gates[field] = _Gate(entrance.readers[field])
+                part = entrance.parts[field]
+                gate = gates[field] = Gate(part.read, by_kind=reads_kind(part))
             gate.rules.setdefault(text, []).append(position)
 
-    def collect(self, asked: Asked | None, found: set[int]) -> None:
-        """Add the rules that can match for who asks, or all when that is None."""
+    def collect(self, look: Look, found: set[int]) -> None:
+        """Add the rules that can match for who stands before the gates."""
         found.update(self._open)
         if self._gates is None:
             return
         for gate in self._gates.values():
-            values = None if asked is None else gate.read(asked)
+            values = look(gate)
             if isinstance(values, tuple):
                 for value in values:
                     if value in gate.rules:

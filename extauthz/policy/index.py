@@ -7,8 +7,7 @@ Rule 2: literals of paths are compared case-folded here, because deny rules matc
 from collections.abc import Sequence
 
 from extauthz.model.paths import MANY, ONE, PathPattern
-from extauthz.policy.asked import Asked
-from extauthz.policy.gates import Entrance, Place, find_entrances
+from extauthz.policy.gates import Entrance, Look, Place, everybody, find_entrances
 from extauthz.policy.operations import Operation
 from extauthz.policy.rule import Rule
 
@@ -45,13 +44,13 @@ class _Node:
                 node = node.children.setdefault(token.casefold(), _Node())
         _add(node.here, methods, rule, entrances)
 
-    def collect(self, folded: Sequence[str], method: str, asked: Asked | None, found: set[int]) -> None:
+    def collect(self, folded: Sequence[str], method: str, look: Look, found: set[int]) -> None:
         frontier = [self]
         for segment in folded:
             following = []
             for node in frontier:
                 if node.rest:
-                    _take(node.rest, method, asked, found)
+                    _take(node.rest, method, look, found)
                 child = node.children.get(segment)
                 if child is not None:
                     following.append(child)
@@ -61,8 +60,8 @@ class _Node:
                 return
             frontier = following
         for node in frontier:
-            _take(node.here, method, asked, found)
-            _take(node.rest, method, asked, found)
+            _take(node.here, method, look, found)
+            _take(node.rest, method, look, found)
 
 
 def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrances: Sequence[Entrance]) -> None:
@@ -73,11 +72,11 @@ def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrances: Sequenc
         place.add(rule, entrances)
 
 
-def _take(rules: _ByMethod, method: str, asked: Asked | None, found: set[int]) -> None:
+def _take(rules: _ByMethod, method: str, look: Look, found: set[int]) -> None:
     if method in rules:
-        rules[method].collect(asked, found)
+        rules[method].collect(look, found)
     if ANY in rules:
-        rules[ANY].collect(asked, found)
+        rules[ANY].collect(look, found)
 
 
 class _Hosts:
@@ -96,18 +95,18 @@ class _Hosts:
             return self.any
         return (self.suffixes if host[0] == "." else self.exact).setdefault(host, _Node())
 
-    def collect(self, host: str, folded: Sequence[str], method: str, asked: Asked | None, found: set[int]) -> None:
+    def collect(self, host: str, folded: Sequence[str], method: str, look: Look, found: set[int]) -> None:
         if self.any is not None:
-            self.any.collect(folded, method, asked, found)
+            self.any.collect(folded, method, look, found)
         if host in self.exact:
-            self.exact[host].collect(folded, method, asked, found)
+            self.exact[host].collect(folded, method, look, found)
         if not self.suffixes:
             return
         dot = host.find(".")
         while dot >= 0:
             node = self.suffixes.get(host[dot:])
             if node is not None:
-                node.collect(folded, method, asked, found)
+                node.collect(folded, method, look, found)
             dot = host.find(".", dot + 1)
 
 
@@ -124,16 +123,16 @@ class RouteIndex:
                 _enter(hosts, rule, operation, position, entrances)
 
     def candidates(
-        self, tenant: str, host: str, folded: Sequence[str], method: str, asked: Asked | None = None
+        self, tenant: str, host: str, folded: Sequence[str], method: str, look: Look = everybody
     ) -> list[int]:
         """Positions of the rules that may match, ascending. `folded` are case-folded segments.
 
-        Without `asked` the rules for other callers are among them.
+        `look` says for which callers; by default for all.
         """
         found: set[int] = set()
         for bound in (ANY, tenant) if tenant else (ANY,):
             if bound in self._tenants:
-                self._tenants[bound].collect(host, folded, method, asked, found)
+                self._tenants[bound].collect(host, folded, method, look, found)
         return sorted(found)
 
 
@@ -174,8 +173,8 @@ class PortIndex:
             ports = {port for operation in operations for port in operation.ports or (ANY,)} or {ANY}
             _add(self._ports, sorted(ports), position, entrances)
 
-    def candidates(self, port: int, asked: Asked) -> list[int]:
+    def candidates(self, port: int, look: Look) -> list[int]:
         """Positions of the rules that may match, ascending."""
         found: set[int] = set()
-        _take(self._ports, str(port), asked, found)
+        _take(self._ports, str(port), look, found)
         return sorted(found)

@@ -157,7 +157,7 @@ def address_problem(block: str) -> str:
 
 
 class PathMatcher(Struct, frozen=True, gc=False):
-    """A path pattern with its captures taken from the segments as they were sent."""
+    """A path pattern, and where it captures segments."""
 
     text: str
     head: tuple[tuple[int, str], ...]  # literals by position from the front
@@ -167,18 +167,35 @@ class PathMatcher(Struct, frozen=True, gc=False):
     open: bool  # has `**`: more segments may come
     folded: bool  # compares case-folded segments
 
-    def match(self, segments: tuple[str, ...], folded: tuple[str, ...]) -> dict[str, str] | None:
-        """The captures by name, or None. `folded` are the case-folded segments."""
+    def covers(self, segments: tuple[str, ...], folded: tuple[str, ...]) -> bool:
+        """Whether the pattern covers the path. `folded` are the case-folded segments."""
         compared = folded if self.folded else segments
         if len(compared) != self.least and (not self.open or len(compared) < self.least):
-            return None
+            return False
         for position, literal in self.head:
             if compared[position] != literal:
+                return False
+        return all(compared[position] == literal for position, literal in self.tail)
+
+
+# What stands for the patterns of a rule that names none.
+EVERY_PATH = PathMatcher(text="", head=(), tail=(), captures=(), least=0, open=True, folded=False)
+
+
+class Way(Struct, frozen=True, gc=False):
+    """One combination of patterns that covers a request, and where it captures what."""
+
+    route: str = ""  # text of the path pattern, "" when none is named
+    labels: tuple[tuple[str, str], ...] = ()  # captured of the host: name and label
+    places: tuple[tuple[str, int], ...] = ()  # captured of the path: name and number of the segment
+
+    def params(self, segments: tuple[str, ...]) -> dict[str, str] | None:
+        """The captures by name; None when one name captured two different texts."""
+        captured: dict[str, str] = dict(self.labels)
+        for name, place in self.places:
+            if captured.setdefault(name, segments[place]) != segments[place]:
                 return None
-        for position, literal in self.tail:
-            if compared[position] != literal:
-                return None
-        return {name: segments[position] for name, position in self.captures}
+        return captured
 
 
 def path_matcher(pattern: PathPattern, *, fold: bool) -> PathMatcher:

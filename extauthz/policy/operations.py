@@ -11,15 +11,12 @@ from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location
 from extauthz.policy.asked import Asked
 from extauthz.policy.document import MatchSpec, OperationSpec
-from extauthz.policy.matchers import PathMatcher, path_matcher, text_problem, text_set
+from extauthz.policy.matchers import EVERY_PATH, PathMatcher, path_matcher, text_problem, text_set
 from extauthz.policy.outcome import YES
 from extauthz.policy.parts import Draft, Part, TextPart, check_values
 
 _METHOD = re.compile(r"[A-Z!#$%&'*+.^_`|~0-9-]{1,20}")
 _MAX_PORT = 65535
-
-Binding = tuple[dict[str, str], str]  # captures, text of the path pattern ("" when none is named)
-NO_BINDING: Binding = ({}, "")
 
 
 class Operation(Struct, frozen=True, gc=False):
@@ -33,25 +30,25 @@ class Operation(Struct, frozen=True, gc=False):
     methods: tuple[str, ...] | None = None  # for the index
     ports: tuple[str, ...] | None = None  # for the index
 
-    def bindings(self, asked: Asked) -> list[Binding]:
-        """The ways in which the request is this operation; empty when it is not."""
+    def covering(self, asked: Asked) -> list[PathMatcher]:
+        """The patterns by which the request is this operation; empty when it is not."""
         for part in self.parts:
             if part.test(asked) != YES:
                 return []
-        return bind_paths(self.paths, asked) if not self.excludes_path(asked) else []
+        return covering(self.paths, asked) if not self.excludes_path(asked) else []
 
     def excludes_path(self, asked: Asked) -> bool:
         """Whether `notPaths` covers the path."""
         segments, folded = asked.request.segments, asked.folded
-        return any(path.match(segments, folded) is not None for path in self.not_paths)
+        return any(path.covers(segments, folded) for path in self.not_paths)
 
 
-def bind_paths(paths: tuple[PathMatcher, ...] | None, asked: Asked) -> list[Binding]:
-    """The patterns that cover the path, in their order."""
+def covering(paths: tuple[PathMatcher, ...] | None, asked: Asked) -> list[PathMatcher]:
+    """Those of the patterns that cover the path, in their order; without patterns one that covers every path."""
     if paths is None:
-        return [NO_BINDING]
+        return [EVERY_PATH]
     segments, folded = asked.request.segments, asked.folded
-    return [(found, path.text) for path in paths if (found := path.match(segments, folded)) is not None]
+    return [path for path in paths if path.covers(segments, folded)]
 
 
 def compile_operation(spec: OperationSpec, draft: Draft, location: Location) -> Operation:

@@ -4,23 +4,19 @@ Rule 1: `from`, `to`, `when` and `condition` must all hold; patterns that captur
 Rule 2: an error counts only if nothing else speaks against the rule; then an allow does not match and a deny denies.
 """
 
-from typing import Final
-
 from msgspec import Struct
 
 from extauthz.policy.asked import Asked
 from extauthz.policy.condition import Program
 from extauthz.policy.document import Effect, Mode
+from extauthz.policy.matchers import EVERY_PATH, Way
 from extauthz.policy.obligations import Plan
-from extauthz.policy.operations import NO_BINDING, Binding, Operation, Scope, bind_paths, names_http
+from extauthz.policy.operations import Operation, Scope, covering, names_http
 from extauthz.policy.operations import without_http as operation_without_http
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.parts import Part
 from extauthz.policy.sources import Source
 from extauthz.policy.sources import without_http as source_without_http
-
-CONDITION: Final = "condition"
-_Route = tuple[dict[str, str] | None, str]  # None: two patterns captured the same name differently
 
 
 class Rule(Struct, frozen=True, gc=False):
@@ -39,6 +35,7 @@ class Rule(Struct, frozen=True, gc=False):
     plan: Plan | None
     captures: bool  # a capture is read, so every way to match the path counts
     headers: frozenset[str] = frozenset()  # request headers that are read, in lower case
+    callers_by_kind: bool = False  # `from` reads nothing but what belongs to the kind of a request (see `kinds`)
 
     @property
     def full_name(self) -> str:
@@ -47,22 +44,19 @@ class Rule(Struct, frozen=True, gc=False):
 
     def test(self, asked: Asked) -> tuple[Outcome, str]:
         """The outcome and the path pattern that matched. Leaves the captures in `asked.params`."""
-        if self.tenant and self.tenant != asked.tenant:
-            return NO, ""
-        source = self._test_sources(asked)
-        if source == NO:
-            return NO, ""
-        erred = ""
-        outcome: Outcome = NO
-        for params, route in self.routes(asked):
-            found = ERROR if params is None else self._test_whens(asked, params)
-            if found == YES:
-                return source, route
-            if found == ERROR and outcome != ERROR:
-                outcome, erred = ERROR, route
-        return outcome, erred
+        candidate = self.candidate(asked)
+        return (NO, "") if candidate is None else candidate.test(asked)
 
-    def _test_sources(self, asked: Asked) -> Outcome:
+    def candidate(self, asked: Asked) -> "Candidate | None":
+        """The rule as far as the kind of the request decides it (see `kinds`); None when it cannot match."""
+        if self.tenant and self.tenant != asked.tenant:
+            return None
+        source = self.test_sources(asked) if self.callers_by_kind else None
+        ways = () if source == NO else self.ways(asked)
+        return Candidate(self, ways, source) if ways else None
+
+    def test_sources(self, asked: Asked) -> Outcome:
+        """Whether the caller is one that the rule speaks of: YES, NO, or SCOPES when only a scope is missing."""
         if self.sources is None:
             return YES
         best: Outcome = NO
@@ -74,7 +68,8 @@ class Rule(Struct, frozen=True, gc=False):
                 best = SCOPES
         return best
 
-    def _test_whens(self, asked: Asked, params: dict[str, str]) -> Outcome:
+    def test_whens(self, asked: Asked, params: dict[str, str]) -> Outcome:
+        """Whether the rest holds, with these captures: YES, NO or ERROR."""
         asked.params = params
         outcome: Outcome = YES
         for part in self.whens:
@@ -90,27 +85,27 @@ class Rule(Struct, frozen=True, gc=False):
             return outcome
         return NO if value is False else ERROR
 
-    def routes(self, asked: Asked) -> list[_Route]:
+    def ways(self, asked: Asked) -> tuple[Way, ...]:
         """The ways in which the request's host, path and method are what the rule speaks about."""
         hosts = self.scope.bind_hosts(asked)
         if not hosts:
-            return []
-        scopes = bind_paths(self.scope.paths, asked)
+            return ()
+        scopes = covering(self.scope.paths, asked)
         if not scopes:
-            return []
-        operations: list[Binding] = [NO_BINDING]
+            return ()
+        operations = [EVERY_PATH]
         if self.operations is not None:
-            operations = [binding for operation in self.operations for binding in operation.bindings(asked)]
+            operations = [path for operation in self.operations for path in operation.covering(asked)]
             if not operations:
-                return []
+                return ()
         if not self.captures:
-            return [({}, operations[0][1] or scopes[0][1])]
-        return [
-            (_merge(host, scope[0], operation[0]), operation[1] or scope[1])
+            return (Way(operations[0].text or scopes[0].text),)
+        return tuple(
+            Way(operation.text or scope.text, tuple(host.items()), (*scope.captures, *operation.captures))
             for host in hosts
             for scope in scopes
             for operation in operations
-        ]
+        )
 
     def needed_scopes(self, asked: Asked) -> tuple[str, ...]:
         """After SCOPES: the scopes of which one is needed, from the first alternative that lacks nothing else."""
@@ -129,13 +124,41 @@ class Rule(Struct, frozen=True, gc=False):
         )
 
 
-def _merge(*captures: dict[str, str]) -> dict[str, str] | None:
-    merged: dict[str, str] = {}
-    for found in captures:
-        for name, value in found.items():
-            if merged.setdefault(name, value) != value:
-                return None
-    return merged
+class Candidate(Struct, frozen=True, gc=False):
+    """A rule that covers the route of a request, and what is left to find out about it."""
+
+    rule: Rule
+    ways: tuple[Way, ...]
+    source: Outcome | None  # of `from`; None: depends on more than the kind of the request
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left: its outcome is the same for every request of the kind."""
+        rule = self.rule
+        return self.source is not None and not rule.whens and rule.condition is None and not rule.captures
+
+    @property
+    def decides(self) -> bool:
+        """Whether no request of the kind gets to the rules behind this one."""
+        rule = self.rule
+        return self.is_settled and self.source == YES and rule.mode == "enforce" and rule.plan is None
+
+    def test(self, asked: Asked) -> tuple[Outcome, str]:
+        """As `Rule.test`."""
+        rule = self.rule
+        source = rule.test_sources(asked) if self.source is None else self.source
+        if source == NO:
+            return NO, ""
+        erred = ""
+        outcome: Outcome = NO
+        for way in self.ways:
+            params = way.params(asked.request.segments)
+            found = ERROR if params is None else rule.test_whens(asked, params)
+            if found == YES:
+                return source, way.route
+            if found == ERROR and outcome != ERROR:
+                outcome, erred = ERROR, way.route
+        return outcome, erred
 
 
 def for_connections(rule: Rule) -> Rule | None:

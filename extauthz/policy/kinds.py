@@ -1,0 +1,146 @@
+"""Kinds of requests: those that no rule can tell apart by route or caller, so that their candidates are the same.
+
+Rule 1: a kind has everything that `to`, `match` and `Rule.callers_by_kind` read, as far as any rule names it. What only
+one request has (a segment that no pattern names, an address, a header, the time) is never part of it.
+Rule 2: kinds are small, for they are kept in memory: a request with too long names has none.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from extauthz.policy.asked import Asked
+from extauthz.policy.matchers import PathMatcher
+from extauthz.policy.operations import Operation
+from extauthz.policy.parts import Found, Part, TextPart
+from extauthz.policy.rule import Rule
+from extauthz.policy.sources import Source
+
+_MAX_SIZE: Final = 2048  # where a pattern with `*` looks at values, they are the caller's own
+_NOT: Final = "not"
+
+Shape = tuple[str | None, ...]
+Texts = tuple[str, ...]
+
+
+class Kind(Struct, frozen=True, gc=False):
+    """What rules see of a request. Equal kinds have the same candidates."""
+
+    tenant: str | None
+    host: str
+    method: str | None
+    port: int
+    shape: Shape
+    roles: Texts
+    scopes: Texts
+    has_token: bool
+    others: tuple[Texts, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts that nobody else holds, and of references."""
+        own = (
+            self.host,
+            self.method or "",
+            *self.roles,
+            *self.scopes,
+            *(text for texts in self.others for text in texts),
+        )
+        return sum(map(len, own)) + 8 * (len(own) + len(self.shape))
+
+
+class _Seen:
+    """Which values of one attribute rules tell apart."""
+
+    def __init__(self, parts: Iterable[TextPart]) -> None:
+        found = list(parts)
+        self.wild = any(part.texts.wild for part in found)
+        self.names = frozenset[str]().union(*(part.texts.exact for part in found))
+
+    def of(self, values: Texts) -> Texts:
+        """What is seen of `values`: nobody looks for the others."""
+        return values if self.wild else tuple(filter(self.names.__contains__, values))
+
+
+# The fields of `from` that belong to a kind. The others are of one caller, or of one connection.
+_CALLERS: Final = frozenset(
+    {"actors", "clients", "issuers", "namespaces", "principals", "roles", "scopes", "serviceAccounts", "tenants"}
+)
+_OPERATIONS: Final = frozenset({"hosts", "methods", "ports"})
+
+
+def field_of(part: Part) -> str:
+    """The attribute that a part of `from` or `to` compares: `roles` also of `notRoles`."""
+    name = part.field.removeprefix(_NOT)
+    return name[0].lower() + name[1:]
+
+
+def reads_kind(part: Part) -> bool:
+    """Whether a part of `from` or `to` reads nothing but what belongs to the kind of a request."""
+    return field_of(part) in _CALLERS | _OPERATIONS
+
+
+def callers_by_kind(sources: Iterable[Source] | None) -> bool:
+    """Whether all of `from` does."""
+    return all(reads_kind(part) for source in sources or () for part in source.all_parts())
+
+
+class Kinds:
+    """What the rules of a set can tell apart."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        """Note every name that any rule looks for."""
+        callers = [part for rule in rules for source in rule.sources or () for part in source.all_parts()]
+        operations = [operation for rule in rules for operation in rule.operations or ()]
+        by_field: dict[str, list[TextPart]] = {}
+        for part in (*callers, *(part for operation in operations for part in operation.parts)):
+            if isinstance(part, TextPart) and reads_kind(part):
+                by_field.setdefault(field_of(part), []).append(part)
+        seen = {name: _Seen(parts) for name, parts in by_field.items()}
+        nothing = _Seen(())
+        methods = seen.pop("methods", nothing)
+        self._method = str if methods.wild else {name: name for name in methods.names}.get
+        self._by_port = seen.pop("ports", None) is not None
+        seen.pop("hosts", None)  # a kind has the whole host
+        self._roles, self._scopes = seen.pop("roles", nothing), seen.pop("scopes", nothing)
+        self._others = [(by_field[name][0].read, found) for name, found in sorted(seen.items())]
+        self._by_token = any(rule.sources for rule in rules if self._scopes.names or self._scopes.wild)
+        self._tenant = {rule.tenant: rule.tenant for rule in rules}.get
+        self._literal = {literal: literal for literal in _literals(rules, operations)}.get
+        self._wild = methods.wild or any(found.wild for found in (self._roles, self._scopes, *seen.values()))
+
+    def of(self, asked: Asked) -> Kind | None:
+        """The kind of a request; None when it is too large to be kept."""
+        request, subject, folded = asked.request, asked.subject, asked.folded
+        shape: Shape = tuple(map(self._literal, request.segments))
+        if folded is not request.segments:
+            shape = (*shape, "/", *map(self._literal, folded))  # no segment is a slash
+        kind = Kind(
+            self._tenant(asked.tenant),
+            request.host,
+            self._method(request.method),
+            request.destination.port if self._by_port else 0,
+            shape,
+            self._roles.of(subject.roles),
+            self._scopes.of(subject.scopes),
+            self._by_token and subject.has_token,  # who has none lacks no scope of it
+            tuple([found.of(_texts(read(asked))) for read, found in self._others]) if self._others else (),
+        )
+        return kind if not self._wild or kind.size <= _MAX_SIZE else None
+
+
+def _literals(rules: Sequence[Rule], operations: Sequence[Operation]) -> set[str]:
+    """Every text that a pattern compares with a segment, or with one in folded case: those of the index too."""
+    found: set[str] = set()
+    matchers: list[PathMatcher] = [path for rule in rules for path in rule.scope.paths or ()]
+    for operation in operations:
+        matchers += [*(operation.paths or ()), *operation.not_paths]
+    for matcher in matchers:
+        for _, literal in (*matcher.head, *matcher.tail):
+            found |= {literal, literal.casefold()}
+    return found
+
+
+def _texts(found: Found) -> Texts:
+    return found if isinstance(found, tuple) else (found,)
