@@ -14,6 +14,7 @@ import checks
 import msgspec
 from msgspec.structs import FieldInfo
 
+from extauthz.model.codes import ERRORS, WARNINGS
 from extauthz.model.reasons import Reason
 
 PAGES = Path(__file__).parent / "reference"
@@ -160,6 +161,20 @@ def archive() -> str:
     )
 
 
+def lint_codes() -> str:
+    """Every code of a finding."""
+    tables = []
+    for title, codes in (("Warnings", WARNINGS), ("Errors", ERRORS)):
+        rows = [f"| `{code}` | {words} |" for code, words in codes.items()]
+        tables.append("\n".join([f"\n## {title}\n", "| code | what is found |", "|---|---|", *rows]))
+    return (
+        "# Lint codes\n\nWhat `extauthz bundle lint` prints in brackets behind a finding. Codes are never renamed. "
+        "`--ignore CODE` leaves warnings of a code out; errors cannot be ignored: a bundle with one is not activated.\n"
+        + "\n".join(tables)
+        + "\n"
+    )
+
+
 def main() -> int:
     """Write every page; return 0."""
     PAGES.mkdir(exist_ok=True)
@@ -169,6 +184,7 @@ def main() -> int:
         ("bundle", bundle),
         ("checks", checks.page),
         ("bundle-archive", archive),
+        ("lint", lint_codes),
     )
     for name, page in pages:
         (PAGES / f"{name}.md").write_text(HEADER + page(), encoding="utf-8")

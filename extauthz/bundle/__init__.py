@@ -6,7 +6,7 @@ from extauthz.bundle.finding import STEPS, BundleError, Finding, Step
 from extauthz.bundle.manifest import Manifest, check_files, encode_manifest, make_manifest, parse_manifest
 from extauthz.bundle.package import Package
 from extauthz.bundle.policy_test import Coverage, TestResult, coverage, run_tests
-from extauthz.bundle.read import Built, bundle_digest, collector_paused, read_bundle
+from extauthz.bundle.read import Built, bundle_digest, collector_paused, lint_bundle, read_bundle
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.bundle.trust import BadKeyError, TrustedKey
 
@@ -30,6 +30,7 @@ __all__ = [
     "collector_paused",
     "coverage",
     "encode_manifest",
+    "lint_bundle",
     "make_manifest",
     "pack",
     "parse_manifest",

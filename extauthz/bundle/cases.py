@@ -141,7 +141,7 @@ def check_cases(documents: Documents) -> list[Finding]:
         for index, case in enumerate(test.cases):
             at: Location = ("spec", "cases", index)
             if case.name in names:
-                problems.append(Problem((*at, "name"), f"two cases are called `{case.name}`"))
+                problems.append(Problem((*at, "name"), f"two cases are called `{case.name}`", code="duplicate-name"))
             names.add(case.name)
             _check_request(case, problems, at)
             _check_expect(case, rules, problems, (*at, "expect"))
@@ -150,7 +150,7 @@ def check_cases(documents: Documents) -> list[Finding]:
             known = documents.names["Issuer"]
             if case.token is not None and not documents.knows("Issuer", case.token.issuer):
                 message = f"unknown issuer `{case.token.issuer}`{suggestion(case.token.issuer, list(known))}"
-                problems.append(Problem((*at, "token", "issuer"), message))
+                problems.append(Problem((*at, "token", "issuer"), message, code="unknown-name"))
         findings += document.findings(problems)
     return findings
 
@@ -210,15 +210,16 @@ def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Pro
         reason = _REASONS.get(expect.reason)
         if reason is None:
             message = f"unknown reason `{expect.reason}`{suggestion(expect.reason, list(_REASONS))}"
-            problems.append(Problem((*at, "reason"), message))
+            problems.append(Problem((*at, "reason"), message, code="unknown-name"))
         elif reason.outcome != expect.outcome:
             message = f"reason `{expect.reason}` has outcome `{reason.outcome}`, not `{expect.outcome}`"
             problems.append(Problem((*at, "reason"), message))
     if expect.policy and expect.policy not in rules:
         message = f"unknown policy `{expect.policy}`{suggestion(expect.policy, list(rules))}"
-        problems.append(Problem((*at, "policy"), message))
+        problems.append(Problem((*at, "policy"), message, code="unknown-name"))
     elif expect.policy and expect.rule and rules[expect.policy] and expect.rule not in rules[expect.policy]:
         message = f"policy `{expect.policy}` has no rule `{expect.rule}`"
-        problems.append(Problem((*at, "rule"), message + suggestion(expect.rule, list(rules[expect.policy]))))
+        message += suggestion(expect.rule, list(rules[expect.policy]))
+        problems.append(Problem((*at, "rule"), message, code="unknown-name"))
     if expect.outcome != "allow" and (expect.upstream_headers or expect.removed_headers):
         problems.append(Problem((*at, "outcome"), "only an allowed request has headers to expect"))

@@ -91,7 +91,7 @@ def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes
     name = issuer.jwks_file
     if name not in files:
         known = [path for path in files if path.endswith(".json")]
-        problems.append(Problem(location, f"unknown file `{name}`{suggestion(name, known)}"))
+        problems.append(Problem(location, f"unknown file `{name}`{suggestion(name, known)}", code="unknown-name"))
         return
     try:
         parse_json(files[name], name)  # for its caps and its refusal of duplicate keys
@@ -101,7 +101,7 @@ def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes
     except JwksError as error:
         problems.append(Problem(location, f"`{name}`: {error}"))
     else:
-        problems += [Problem(location, f"`{name}`: {why}", "warning") for why in left_out]
+        problems += [Problem(location, f"`{name}`: {why}", "warning", "unusable-key") for why in left_out]
 
 
 def _same_issuer(documents: list[Document], issuers: Mapping[str, Issuer]) -> list[Finding]:
@@ -115,7 +115,7 @@ def _same_issuer(documents: list[Document], issuers: Mapping[str, Issuer]) -> li
             other = first.setdefault(iss, document.name)
             if other != document.name:
                 message = f"`{iss}` is also the issuer of `{other}`: a profile can accept only one of them"
-                findings.append(document.tree.warning(("spec", "issuer"), message))
+                findings.append(document.tree.warning(("spec", "issuer"), message, "shared-issuer"))
                 break
     return findings
 
@@ -197,7 +197,8 @@ def _check_service_tenants(spec: SecurityProfileSpec, registry: TenantRegistry, 
     for index, mapping in enumerate(spec.authentication.service.tenants):
         if mapping.tenant and len(registry) and registry.get(mapping.tenant) is None:
             at: Location = ("spec", "authentication", "service", "tenants", index, "tenant")
-            problems.append(Problem(at, f"unknown tenant `{mapping.tenant}`{suggestion(mapping.tenant, [*registry])}"))
+            message = f"unknown tenant `{mapping.tenant}`{suggestion(mapping.tenant, [*registry])}"
+            problems.append(Problem(at, message, code="unknown-name"))
 
 
 def _compile_hosts(texts: tuple[str, ...], problems: list[Problem], at: Location) -> tuple[HostPattern, ...]:

@@ -22,7 +22,7 @@ def read_data(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the fil
     trees = parse_yaml(text, file)
     if len(trees) != 1:
         message = f"a data file holds one document, found {len(trees)}"
-        raise BundleError([Finding(file=file, line=trees[1].line(()) if trees else 0, message=message)])
+        raise BundleError([Finding(file=file, line=trees[1].line(()) if trees else 0, message=message, code="syntax")])
     return trees[0].value
 
 
@@ -36,7 +36,7 @@ def parse_json(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the fi
     except msgspec.DecodeError as error:
         raise BundleError([_malformed(decoded, file, str(error))]) from None
     except RecursionError:
-        raise BundleError([Finding(file=file, message=_TOO_DEEP)]) from None
+        raise BundleError([Finding(file=file, message=_TOO_DEEP, code="syntax")]) from None
     except _DuplicateKeyError:
         raise BundleError(_duplicates(decoded, file)) from None
     _check_caps(value, file)
@@ -57,7 +57,7 @@ def _malformed(text: str, file: str, problem: str) -> Finding:
     # msgspec counts bytes.
     line = text.encode()[: int(offset[1])].count(b"\n") + 1 if offset else 0
     words = _OFFSET.sub("", problem).removeprefix("JSON is malformed: ").partition(" - at `")[0]
-    return Finding(file=file, line=line, message=f"not valid JSON: {words[:1].lower()}{words[1:]}")
+    return Finding(file=file, line=line, message=f"not valid JSON: {words[:1].lower()}{words[1:]}", code="syntax")
 
 
 def _duplicates(text: str, file: str) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _duplicates(text: str, file: str) -> Iterator[Finding]:
             key, line = json.loads(last), text.count("\n", 0, end) + 1
             if key in keys:
                 message = f"key `{shorten(key)}` is already set in line {keys[key]}: remove one"
-                yield Finding(file=file, line=line, message=message)
+                yield Finding(file=file, line=line, message=message, code="syntax")
             keys.setdefault(key, line)
         else:
             last, end = mark, token.start()
@@ -94,9 +94,11 @@ def _check_caps(value: object, file: str) -> None:
                 below.extend(item)
             elif isinstance(item, int) and not -INT_LIMIT <= item < INT_LIMIT:
                 message = f"number `{shorten(str(item))}` is too large: quote it to make it text"
-                raise BundleError([Finding(file=file, message=message)])
+                raise BundleError([Finding(file=file, message=message, code="syntax")])
         level = below
         if depth > MAX_DEPTH + 1:
-            raise BundleError([Finding(file=file, message=_TOO_DEEP)])
+            raise BundleError([Finding(file=file, message=_TOO_DEEP, code="syntax")])
     if nodes > MAX_NODES:
-        raise BundleError([Finding(file=file, message=f"the file has more than {MAX_NODES} values: split it")])
+        raise BundleError(
+            [Finding(file=file, message=f"the file has more than {MAX_NODES} values: split it", code="syntax")]
+        )

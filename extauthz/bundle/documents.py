@@ -30,12 +30,7 @@ class Document(Struct, frozen=True):
 
     def findings(self, problems: list[Problem]) -> list[Finding]:
         """Problems of this document with file and line."""
-        return [
-            self.tree.error(problem.location, problem.message)
-            if problem.severity == "error"
-            else self.tree.warning(problem.location, problem.message)
-            for problem in problems
-        ]
+        return [self.tree.finding(problem) for problem in problems]
 
 
 class Documents(Struct, frozen=True):
@@ -105,7 +100,7 @@ def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], 
             f"a bundle has at most one {kind}" if kind in SINGLE_KINDS else f"{kind} `{shorten(name)}` exists already"
         )
         message = f"{what}, see {first.file}:{first.line(('metadata', 'name'))}: remove or rename one"
-        documents.findings.append(tree.error(("metadata", "name"), message))
+        documents.findings.append(tree.error(("metadata", "name"), message, "duplicate-name"))
         return
     spec = bind(tree, KINDS[kind], ("spec",))
     if isinstance(spec, list):
@@ -124,17 +119,17 @@ def _read_envelope(documents: Documents, tree: Tree) -> Envelope | None:
         return None
     if bound.api_version != API_VERSION:
         message = f"unknown version `{shorten(bound.api_version)}`: write `{API_VERSION}`"
-        findings.append(tree.error(("apiVersion",), message))
+        findings.append(tree.error(("apiVersion",), message, "unknown-kind"))
     if bound.kind not in KINDS:
         message = f"unknown kind `{shorten(bound.kind)}`{suggestion(bound.kind, list(KINDS))}"
-        findings.append(tree.error(("kind",), message))
+        findings.append(tree.error(("kind",), message, "unknown-kind"))
         for names in documents.names.values():
             names.add(bound.metadata.name)  # whatever was meant, it is not missing
         return None
     name = bound.metadata.name
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         message = f"name `{shorten(name)}` must be 1 to {MAX_NAME} lower-case letters, digits, `-` and `.`"
-        findings.append(tree.error(("metadata", "name"), message))
+        findings.append(tree.error(("metadata", "name"), message, "invalid-value"))
     documents.names[bound.kind].add(name)
     return bound
 

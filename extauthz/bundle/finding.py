@@ -5,6 +5,7 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
+from extauthz.model.codes import Code
 from extauthz.model.problems import Location
 
 # What a bundle goes through on its way into force. Names of metrics, of journal records and in messages: public API.
@@ -23,6 +24,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     field: str = ""  # e.g. `spec.rules[0].to[0].paths`; "" when no single field is meant
     message: str  # lower case, no full stop, values in backticks; says what would be right
     severity: Literal["error", "warning"] = "error"
+    code: Code = "invalid"  # stable, see `model.codes`
 
     def __str__(self) -> str:
         """One line for logs and terminals, without characters that could break it up."""
@@ -48,8 +50,8 @@ def refusal(file: str, message: str, step: Step) -> BundleError:
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """By file and line, as a reader goes through them; each once."""
-    unique = dict.fromkeys((f.file, f.line, f.field, f.message, f.severity) for f in findings)
-    return [Finding(file=f[0], line=f[1], field=f[2], message=f[3], severity=f[4]) for f in sorted(unique)]
+    unique = dict.fromkeys((f.file, f.line, f.field, f.message, f.severity, f.code) for f in findings)
+    return [Finding(file=f[0], line=f[1], field=f[2], message=f[3], severity=f[4], code=f[5]) for f in sorted(unique)]
 
 
 def dotted(location: Location) -> str:

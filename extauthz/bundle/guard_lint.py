@@ -9,7 +9,6 @@ from extauthz.bundle.compile import Compiled
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
-from extauthz.bundle.patterns import hosts_meet, paths_meet
 from extauthz.bundle.routes import Cover, policy_paths
 from extauthz.guards import TenancyGuard, TenantRegistry
 from extauthz.guards.tenancy import CAPTURE
@@ -19,6 +18,7 @@ from extauthz.model.problems import Location
 from extauthz.policy import AccessPolicySpec
 from extauthz.policy.guard import MAX_READ_HEADERS
 from extauthz.policy.header_names import has_twins, spelling_flaw
+from extauthz.policy.reach.patterns import hosts_meet, paths_meet
 from extauthz.snapshot import Profile
 
 
@@ -71,12 +71,12 @@ def _financial_id(document: Document, profile: Profile, registry: TenantRegistry
     if without:
         others = f" and {len(without) - 1} more have" if len(without) > 1 else " has"
         message = f"`{without[0]}`{others} no `financialId`, so this profile refuses every request about them"
-        yield document.tree.warning(at, message)
+        yield document.tree.warning(at, message, "missing-financial-id")
     if profile.tenancy is None:
         message = (
             "without `tenancy` the id is compared with that of the caller's own tenant, whatever the request names"
         )
-        yield document.tree.warning(at, message)
+        yield document.tree.warning(at, message, "financial-id-without-tenancy")
 
 
 def _has_financial_id(registry: TenantRegistry, name: str) -> bool:
@@ -88,7 +88,7 @@ def _spellings(document: Document, profile: Profile) -> Iterator[Finding]:
     """Headers of which other spellings reach upstreams (T-28)."""
     for name in sorted(profile.fapi.read_headers if profile.fapi else ()):
         if flaw := spelling_flaw(name):
-            yield document.tree.warning(("spec", "fapi"), flaw)
+            yield document.tree.warning(("spec", "fapi"), flaw, "header-spelling")
 
 
 def _too_many_headers(document: Document, profile: Profile, read: set[str]) -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def _captured_tenants(documents: Documents, profiles: tuple[Profile, ...]) -> It
                         f"`{{{CAPTURE}}}` is compared with nobody's tenant: profile `{name}` does not read it there, "
                         f"add `path: {text}` to its `tenancy.resourceTenant`"
                     )
-                    yield document.tree.warning(location, message)
+                    yield document.tree.warning(location, message, "unchecked-tenant")
 
 
 def _knows_callers(document: Document) -> bool:

@@ -6,14 +6,16 @@ Rule: cost grows with the number of documents, not with its square; 10,000 polic
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from extauthz.bundle.compile import Compiled
 from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.guard_lint import lint_guards
-from extauthz.bundle.patterns import hosts_meet, path_within
 from extauthz.bundle.routes import Cover, Route, policy_paths, routes_of
 from extauthz.model.problems import Location
 from extauthz.policy import AccessPolicySpec
+from extauthz.policy.reach.patterns import hosts_meet, path_within
 from extauthz.snapshot import Profile
 
 
@@ -41,7 +43,7 @@ def same_routes(documents: Documents, profiles: Iterable[Profile]) -> list[Findi
             continue
         whose = "this profile" if other.profile == route.profile else f"profile `{other.profile}`"
         message = f"path `{route.path.text}` on host `{route.host.text}` is already a route of {whose}: remove one"
-        findings.append(trees[route.profile].tree.error(route.location[1], message))
+        findings.append(trees[route.profile].tree.error(route.location[1], message, "duplicate-route"))
     return findings
 
 
@@ -60,7 +62,9 @@ def _hidden_routes(documents: Documents, profiles: Iterable[Profile]) -> Iterato
             for hidden, winner in _hidden(wide, narrow):
                 if (hidden.profile, winner.profile) not in told:
                     told.add((hidden.profile, winner.profile))
-                    yield trees[hidden.profile].warning(hidden.location[1], _hidden_message(hidden, winner))
+                    yield trees[hidden.profile].warning(
+                        hidden.location[1], _hidden_message(hidden, winner), "hidden-route"
+                    )
 
 
 def _hidden_message(hidden: Route, winner: Route) -> str:
@@ -83,19 +87,28 @@ def _hidden(wide: list[Route], narrow: list[Route]) -> Iterator[tuple[Route, Rou
 
 
 def _uncovered_policies(documents: Documents, profiles: tuple[Profile, ...]) -> Iterator[Finding]:
-    """Paths of policies that lie under no profile: without a profile a request is refused before any policy."""
+    """Paths and hosts of policies under no profile: without one a request is refused before any policy."""
     if not profiles:
         return
     cover = Cover(profiles)
+    # What a deny rule covers in any case may come under a profile that is written in another.
+    any_case = Cover(replace(each, paths=tuple(path.folded() for path in each.paths)) for each in profiles)
     for document in documents.by_kind["AccessPolicy"]:
         spec: AccessPolicySpec = document.spec
         hosts = spec.match.hosts or ("*",)
+        for index, host in enumerate(hosts):
+            if not cover.meets((host,), "/**"):
+                message = f"no SecurityProfile covers `{host}`, so every such request is refused before this policy"
+                yield document.tree.warning(("spec", "match", "hosts", index), message, "uncovered-path")
+        if not cover.meets(hosts, "/**"):
+            continue
         for location, path in policy_paths(spec):
-            if not cover.meets(hosts, path):
+            met = cover.meets(hosts, path) or (spec.effect == "deny" and any_case.meets(hosts, path.casefold()))
+            if not met:
                 message = (
                     f"no SecurityProfile covers `{path}`{_on(hosts)}, so every such request is refused before this rule"
                 )
-                yield document.tree.warning(location, message)
+                yield document.tree.warning(location, message, "uncovered-path")
 
 
 def _on(hosts: tuple[str, ...]) -> str:
@@ -107,7 +120,7 @@ def _unused_issuers(documents: Documents) -> Iterator[Finding]:
     for document in documents.by_kind["Issuer"]:
         if document.name not in used:
             message = f"no SecurityProfile accepts tokens of `{document.name}`: name it in `authentication.issuers`"
-            yield document.tree.warning(("metadata", "name"), message)
+            yield document.tree.warning(("metadata", "name"), message, "unused-issuer")
 
 
 def _missing_registry(documents: Documents) -> Iterator[Finding]:
@@ -119,7 +132,7 @@ def _missing_registry(documents: Documents) -> Iterator[Finding]:
         document, location = named[0]
         others = f", and in {len(named) - 1} other policies" if len(named) > 1 else ""
         message = f"a tenant is named here{others}, but no `kind: Tenancy` says who the tenants are"
-        yield document.tree.warning(location, message)
+        yield document.tree.warning(location, message, "missing-registry")
 
 
 def _names_tenant(document: Document) -> Location:

@@ -16,8 +16,10 @@ from extauthz.bundle.documents import Document, Documents, read_documents
 from extauthz.bundle.finding import BundleError, Finding, Step, in_order
 from extauthz.bundle.kinds import KINDS, BundleSpec
 from extauthz.bundle.lint import lint, same_routes
+from extauthz.bundle.name_lint import lint_names
+from extauthz.bundle.rule_lint import examine, lint_rules
 from extauthz.identity import Issuer
-from extauthz.model.ports import TokenCache
+from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.snapshot import ProfileIndex, Snapshot
 
 UNNAMED = "bundle"  # what a bundle is called that has no Bundle document
@@ -37,16 +39,34 @@ class Built(Struct, frozen=True):
 def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
     """Compile the files of a bundle, by path below its directory. Raises BundleError with all findings."""
     with collector_paused():
-        documents = read_documents(files)
-        compiled = compile_documents(documents, files)
-        findings = documents.findings + compiled.findings + check_cases(documents)
-        findings += same_routes(documents, compiled.profiles) + _whole(documents, files)
-        if not _has_error(findings):
-            findings += lint(documents, compiled)
-        if _has_error(findings):
-            broken: list[tuple[Step, list[Finding]]] = [("parse", documents.findings), ("compile", compiled.findings)]
-            raise BundleError(findings, next((step for step, found in broken if _has_error(found)), "lint"))
-        return _build(documents, compiled, bundle_digest(files), tokens, in_order(findings))
+        return _build(*_compile(files), bundle_digest(files), tokens)
+
+
+def lint_bundle(files: Mapping[str, bytes]) -> Built:
+    """As `read_bundle`, with the warnings that take too long for a server: rules that never decide, names, breadth."""
+    with collector_paused():
+        documents, compiled, findings = _compile(files)
+        examined = examine(documents)
+        findings = [
+            *findings,
+            *lint_rules(documents, compiled, examined),
+            *lint_names(documents, compiled, examined),
+        ]
+        return _build(documents, compiled, findings, bundle_digest(files), NoTokenCache())
+
+
+def _compile(files: Mapping[str, bytes]) -> tuple[Documents, Compiled, list[Finding]]:
+    """The documents, what they compile to, and warnings. Raises BundleError when there is an error."""
+    documents = read_documents(files)
+    compiled = compile_documents(documents, files)
+    findings = documents.findings + compiled.findings + check_cases(documents)
+    findings += same_routes(documents, compiled.profiles) + _whole(documents, files)
+    if not _has_error(findings):
+        findings += lint(documents, compiled)
+    if _has_error(findings):
+        broken: list[tuple[Step, list[Finding]]] = [("parse", documents.findings), ("compile", compiled.findings)]
+        raise BundleError(findings, next((step for step, found in broken if _has_error(found)), "lint"))
+    return documents, compiled, findings
 
 
 def bundle_digest(files: Mapping[str, bytes]) -> str:
@@ -63,7 +83,7 @@ def _has_error(findings: list[Finding]) -> bool:
     return any(finding.severity == "error" for finding in findings)
 
 
-def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenCache, warnings: list[Finding]) -> Built:
+def _build(documents: Documents, compiled: Compiled, findings: list[Finding], digest: str, tokens: TokenCache) -> Built:
     about: Document | None = documents.one("Bundle")
     spec: BundleSpec = about.spec if about else BundleSpec()
     snapshot = Snapshot(
@@ -78,7 +98,9 @@ def _build(documents: Documents, compiled: Compiled, digest: str, tokens: TokenC
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
     )
     cases = [case for document in documents.by_kind["PolicyTest"] for case in read_cases(document, compiled.issuers)]
-    return Built(snapshot, tuple(compiled.issuers.values()), warnings, tuple(cases), about.name if about else UNNAMED)
+    return Built(
+        snapshot, tuple(compiled.issuers.values()), in_order(findings), tuple(cases), about.name if about else UNNAMED
+    )
 
 
 def _whole(documents: Documents, files: Mapping[str, bytes]) -> list[Finding]:

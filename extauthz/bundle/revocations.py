@@ -92,11 +92,12 @@ def compile_revocation(
         issuer = written.issuer
         if issuer and issuers is not None:
             if wrong := wrong_issuer(issuer, issuers):
-                problems.append(Problem((*at, "issuer"), wrong))
+                problems.append(Problem((*at, "issuer"), wrong, code="unknown-name"))
                 continue
             issuer = issuers[issuer]
         if selector == "tenant" and len(tenants) and value not in tenants:
-            problems.append(Problem((*at, "tenant"), f"unknown tenant `{value}`{suggestion(value, list(tenants))}"))
+            message = f"unknown tenant `{value}`{suggestion(value, list(tenants))}"
+            problems.append(Problem((*at, "tenant"), message, code="unknown-name"))
             continue
         entry = Entry(
             selector=selector,

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from extauthz.bundle.patterns import hosts_meet, hosts_within, path_within, paths_meet
 from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import MANY, ONE, PathPattern, parse_pattern
 from extauthz.model.problems import Location
 from extauthz.policy import AccessPolicySpec
+from extauthz.policy.reach.patterns import hosts_meet, hosts_within, path_within, paths_meet
 from extauthz.snapshot import Profile
 
 

@@ -23,7 +23,8 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from extauthz.bundle.finding import MAX_FINDINGS, BundleError, Finding, dotted, shorten
-from extauthz.model.problems import Location
+from extauthz.model.codes import Code
+from extauthz.model.problems import Location, Problem
 
 # 10,000 policies with conditions are 5 to 8 MB when written as one file.
 MAX_FILE_BYTES: Final = 16 << 20
@@ -88,14 +89,23 @@ class Tree(Struct, frozen=True):
                 break
         return at if isinstance(at, int) else at.line
 
-    def error(self, location: Location, message: str) -> Finding:
+    def error(self, location: Location, message: str, code: Code = "invalid") -> Finding:
         """A defect of the document at that place."""
-        return Finding(file=self.file, line=self.line(location), field=dotted(location), message=message)
+        return self.finding(Problem(location, message, "error", code))
 
-    def warning(self, location: Location, message: str) -> Finding:
+    def warning(self, location: Location, message: str, code: Code) -> Finding:
         """Something doubtful at that place."""
+        return self.finding(Problem(location, message, "warning", code))
+
+    def finding(self, problem: Problem) -> Finding:
+        """A problem with file and line."""
         return Finding(
-            file=self.file, line=self.line(location), field=dotted(location), message=message, severity="warning"
+            file=self.file,
+            line=self.line(problem.location),
+            field=dotted(problem.location),
+            message=problem.message,
+            severity=problem.severity,
+            code=problem.code,
         )
 
 
@@ -108,13 +118,13 @@ def decode(text: bytes, file: str) -> str:
     """The text of a file of at most MAX_FILE_BYTES in UTF-8, with or without a byte order mark."""
     if len(text) > MAX_FILE_BYTES:
         message = f"the file has {len(text)} bytes, at most {MAX_FILE_BYTES} are read: split it"
-        raise BundleError([Finding(file=file, message=message)])
+        raise BundleError([Finding(file=file, message=message, code="syntax")])
     try:
         return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         message = f"byte `0x{text[error.start]:02x}` is not UTF-8: save the file as UTF-8"
-        raise BundleError([Finding(file=file, line=line, message=message)]) from None
+        raise BundleError([Finding(file=file, line=line, message=message, code="syntax")]) from None
 
 
 class _Reader:
@@ -234,7 +244,7 @@ class _Reader:
         return 0
 
     def _refuse(self, event: Event, message: str) -> None:
-        self._findings.append(Finding(file=self._file, line=event.start_mark.line + 1, message=message))
+        self._findings.append(Finding(file=self._file, line=event.start_mark.line + 1, message=message, code="syntax"))
         if len(self._findings) >= MAX_FINDINGS:
             raise BundleError(self._findings)
 
@@ -252,4 +262,4 @@ class _Reader:
             line = self._text.encode()[: error.position].count(b"\n") + 1
             problem = f"character `U+{error.character:04X}` may not be written raw"
         hint = next((hint for part, hint in _HINTS.items() if part in problem), "")
-        return Finding(file=self._file, line=line, message=f"not valid YAML: {problem}{hint}")
+        return Finding(file=self._file, line=line, message=f"not valid YAML: {problem}{hint}", code="syntax")

@@ -16,12 +16,13 @@ from msgspec import NODEFAULT, Meta, Struct, ValidationError
 
 from extauthz.bundle.finding import Finding, shorten
 from extauthz.bundle.syntax import Tree, parse_yaml
+from extauthz.model.codes import Code
 from extauthz.model.problems import Location, suggestion
 
 __all__ = ["Tree", "bind", "parse_yaml"]
 
 T = TypeVar("T", bound=Struct)
-Fault = tuple[Location, str]
+Fault = tuple[Location, str, Code]
 Hint = Any  # what stands in an annotation: a class, a union, a generic alias
 
 _SCALARS = {
@@ -52,7 +53,7 @@ def bind(tree: Tree, struct: type[T], at: Location = ()) -> T | list[Finding]:
     try:
         return msgspec.convert(value, struct, strict=True)
     except ValidationError:
-        return [tree.error(where, message) for where, message in _faults(value, struct, at)]
+        return [tree.error(*fault) for fault in _faults(value, struct, at)]
 
 
 def _faults(value: object, hint: Hint, at: Location) -> list[Fault]:
@@ -63,7 +64,7 @@ def _faults(value: object, hint: Hint, at: Location) -> list[Fault]:
     try:
         msgspec.convert(value, hint, strict=True)
     except ValidationError as error:
-        return [(at, _explain(value, inner, metas, str(error)))]
+        return [(at, _explain(value, inner, metas, str(error)), "invalid-value")]
     return []
 
 
@@ -91,10 +92,10 @@ def _inside_struct(value: dict[str, object], struct: type[Struct], at: Location)
             yield from _faults(item, fields[key].type, (*at, key))
         else:
             hint = suggestion(key, list(fields)) or ": no field is allowed here"
-            yield (*at, key), f"unknown field `{shorten(key)}`{hint}"
+            yield (*at, key), f"unknown field `{shorten(key)}`{hint}", "unknown-field"
     for name, field in fields.items():
         if name not in value and field.default is NODEFAULT and field.default_factory is NODEFAULT:
-            yield (*at, name), f"missing: expected {_wanted(field.type)}"
+            yield (*at, name), f"missing: expected {_wanted(field.type)}", "missing-field"
 
 
 def _plain(hint: Hint) -> tuple[Hint, tuple[Meta, ...]]:

@@ -10,9 +10,10 @@ from extauthz.bundle import Coverage, Finding, TestResult
 
 
 def finding_line(finding: Finding) -> str:
-    """One line, the severity in colour."""
+    """One line, the severity in colour, the code at the end."""
     style = {"fg": "red"} if finding.severity == "error" else {"fg": "yellow"}
-    return f"{click.style(finding.severity, **style)}  {finding}"  # type: ignore[arg-type]  # colours are texts
+    severity = click.style(finding.severity, **style)  # type: ignore[arg-type]  # colours are texts
+    return f"{severity}  {finding}  [{finding.code}]"
 
 
 def print_results(results: Sequence[TestResult], cover: Coverage, *, verbose: bool) -> None:

@@ -186,7 +186,7 @@ def _compile_host(
         return []
     if never := [tenant for tenant in registry if tenant != tenant.lower() or "_" in tenant]:
         message = f"tenant `{never[0]}` can never be named by a host: host names are lower case, without `_`"
-        problems.append(Problem(location, message, "warning"))
+        problems.append(Problem(location, message, "warning", "unnameable-tenant"))
     return [pattern]
 
 

@@ -89,7 +89,9 @@ def compile_registry(
     for index, grant in enumerate(spec.cross_tenant):
         location: Location = ("spec", "crossTenant", index)
         if grant.name in names:
-            problems.append(Problem((*location, "name"), f"two grants are called `{grant.name}`"))
+            problems.append(
+                Problem((*location, "name"), f"two grants are called `{grant.name}`", code="duplicate-name")
+            )
         names.add(grant.name)
         _check_grant(grant, registry, issuers, problems, location)
     return registry
@@ -103,7 +105,7 @@ def _read_tenants(reference: str, data: Mapping[str, object], problems: list[Pro
         return []
     if name not in data:
         hint = suggestion(reference, [f"data.{known}" for known in data]) or ": the bundle has no `data/`"
-        problems.append(Problem(location, f"unknown data file `{reference}`{hint}"))
+        problems.append(Problem(location, f"unknown data file `{reference}`{hint}", code="unknown-name"))
         return []
     entries = data[name]
     if not isinstance(entries, Mapping) or not entries:
@@ -146,7 +148,7 @@ def _read_tenant(key: str, attributes: object, problems: list[Problem], location
     for name in attributes:
         if name != "financialId" and str(name).replace("_", "").replace("-", "").lower() == "financialid":
             message = f"tenant `{key}`: `{name}` has no meaning, did you mean `financialId`?"
-            problems.append(Problem(location, message, "warning"))
+            problems.append(Problem(location, message, "warning", "misspelt-attribute"))
     try:
         rest = msgspec.json.encode({name: value for name, value in attributes.items() if name != "financialId"})
     except (TypeError, ValueError, OverflowError):
@@ -163,7 +165,7 @@ def _warn_shared_financial_ids(tenants: list[Tenant], problems: list[Problem], l
         owner = owners.setdefault(tenant.financial_id, tenant.id)
         if owner != tenant.id:
             message = f"tenants `{owner}` and `{tenant.id}` have the same `financialId`, so it cannot tell them apart"
-            problems.append(Problem(location, message, "warning"))
+            problems.append(Problem(location, message, "warning", "shared-financial-id"))
 
 
 def _check_grant(
@@ -187,8 +189,8 @@ def _check_grant(
     for index, tenant in enumerate(grant.tenants):
         if len(registry) and tenant not in registry:
             message = f"unknown tenant `{tenant}`{suggestion(tenant, list(registry))}"
-            problems.append(Problem((*location, "tenants", index), message))
+            problems.append(Problem((*location, "tenants", index), message, code="unknown-name"))
     for index, issuer in enumerate(grant.issuers):
         if issuers is not None and issuer not in issuers:
             message = f"unknown issuer `{issuer}`{suggestion(issuer, list(issuers))}"
-            problems.append(Problem((*location, "issuers", index), message))
+            problems.append(Problem((*location, "issuers", index), message, code="unknown-name"))

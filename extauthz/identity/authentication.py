@@ -40,7 +40,8 @@ def compile_authentication(
         where = (*location, "issuers", index)
         issuer = issuers.get(name)
         if issuer is None:
-            problems.append(Problem(where, f"unknown issuer `{name}`{suggestion(name, [*issuers])}"))
+            message = f"unknown issuer `{name}`{suggestion(name, [*issuers])}"
+            problems.append(Problem(where, message, code="unknown-name"))
         elif same := next((chosen[iss] for iss in issuer.spellings if iss in chosen), None):
             problems.append(Problem(where, f"issuers `{same.name}` and `{name}` have the same `iss`: name one of them"))
         else:

@@ -106,7 +106,7 @@ def _check_algorithms(names: tuple[str, ...], problems: list[Problem], location:
             problems.append(Problem(where, f"unknown algorithm `{name}`{suggestion(name, [*ALGORITHMS])}"))
         elif name.startswith("RS"):
             message = f"`{name}` is outside of FAPI (FAPI 2.0 section 5.4): clients can sign proofs with `PS256`"
-            problems.append(Problem(where, message, "warning"))
+            problems.append(Problem(where, message, "warning", "outside-fapi"))
 
 
 def _seconds(value: int | str, limits: tuple[int, int], problems: list[Problem], location: Location) -> int:

@@ -79,4 +79,4 @@ def _check(where: Location, iss: str, preset: Preset) -> Iterator[Problem]:
     elif "?" in iss or "#" in iss:
         yield Problem(where, f"`{iss}` must not have a query or fragment (RFC 8414 section 2)")
     elif not re.fullmatch(preset.issuer_pattern, iss):
-        yield Problem(where, f"`{iss}` looks unusual: an issuer here {preset.issuer_hint}", "warning")
+        yield Problem(where, f"`{iss}` looks unusual: an issuer here {preset.issuer_hint}", "warning", "unusual-issuer")

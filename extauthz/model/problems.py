@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from extauthz.model.codes import Code
+
 Location = tuple[str | int, ...]  # e.g. ("spec", "rules", 0, "condition")
 
 
@@ -14,6 +16,7 @@ class Problem(Struct, frozen=True):
     location: Location
     message: str  # lower case, no full stop, values in backticks; says what would be right
     severity: Literal["error", "warning"] = "error"
+    code: Code = "invalid"
 
 
 def suggestion(found: str, allowed: list[str]) -> str:

@@ -178,7 +178,7 @@ def _headers(spec: WhenSpec, written: str, draft: Draft, location: Location) -> 
                     fault = f"`{value}` has a comma: headers with more than one value never match an allow rule"
                     draft.fault((*location, field, position), fault)
     if flaw := spelling_flaw(name):
-        draft.note((*location, "key"), flaw, "warning")
+        draft.note((*location, "key"), flaw, "warning", "header-spelling")
     single = _single_header(name)
     read = single if draft.effect == "allow" else _each_header(name)
     return _parts(spec, read, draft, location, read_not=single)

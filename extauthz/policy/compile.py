@@ -128,7 +128,7 @@ def _compile_condition(text: str, conditions: Conditions, draft: Draft, location
         return None
     program, flaws = conditions.condition(text)
     for flaw in flaws:
-        draft.note(location, flaw.message, flaw.severity)
+        draft.note(location, flaw.message, flaw.severity, flaw.code)
     return program
 
 

@@ -7,7 +7,7 @@ Rule 2: what `lowering` takes runs as closures; anything else is CEL's own evalu
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from cel.expr import checked_pb2
 from cel_expr_python import cel
@@ -27,6 +27,7 @@ __all__ = ["FAILED", "MAX_LENGTH", "Conditions", "Flaw", "Program"]
 MAX_LENGTH = 4096  # characters; longer ones belong into data
 BIG_DATA = 200  # entries: above, handing over a whole file at each evaluation costs more than the rest of a check
 
+_CHECKED_TYPE: Final = "type.googleapis.com/cel.expr.CheckedExpr"
 _DATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # T-28, T-07: what is missed when the names are not known.
 _UNSEEN = {
@@ -71,6 +72,28 @@ class Conditions:
         """Compile any expression; also the name of its type."""
         (program, flaws), type_name = self._compile(text)
         return program, flaws, type_name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that an expression may read."""
+        return self._names
+
+    def tree(self, text: str) -> Any:  # noqa: ANN401 - a cel.expr.CheckedExpr
+        """The checked syntax tree of an expression, its lookups as they are written; None when it does not compile."""
+        try:
+            packed = any_pb2.Any.FromString(self._env.compile(text).serialize())
+            return checked_pb2.CheckedExpr.FromString(packed.value)
+        except (RuntimeError, ValueError, message.DecodeError):
+            return None
+
+    def constant(self, tree: Any, node: Any) -> object:  # noqa: ANN401 - as above, and a cel.expr.Expr of it
+        """The value of a part of `tree` that reads nothing, or FAILED."""
+        part = checked_pb2.CheckedExpr(reference_map=tree.reference_map, type_map=tree.type_map, expr=node)
+        try:
+            result = self._evaluator(part)(data={})
+            return FAILED if result.type() == cel.Type.ERROR else result.plain_value()
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError):
+            return FAILED
 
     def _compile(self, text: str) -> tuple[Compiled, str]:
         if text not in self._compiled:
@@ -122,7 +145,7 @@ class Conditions:
         )
 
     def _evaluator(self, checked: checked_pb2.CheckedExpr) -> Callable[..., Any]:
-        packed = any_pb2.Any(type_url="type.googleapis.com/cel.expr.CheckedExpr", value=checked.SerializeToString())
+        packed = any_pb2.Any(type_url=_CHECKED_TYPE, value=checked.SerializeToString())
         evaluate: Callable[..., Any] = self._env.deserialize(packed.SerializeToString()).eval
         return evaluate
 
@@ -142,12 +165,16 @@ class Conditions:
 
     def _warnings(self, usage: lookups.Usage) -> tuple[Flaw, ...]:
         flaws = [
-            Flaw(f"`{name}` is read as a whole or by computed names, {_UNSEEN[name]}: name what is read", "warning")
+            Flaw(
+                f"`{name}` is read as a whole or by computed names, {_UNSEEN[name]}: name what is read",
+                "warning",
+                "computed-names",
+            )
             for name in sorted(usage.keys.keys() & _UNSEEN.keys())
             if usage.keys[name] is None
         ]
         told = (spelling_flaw(name) for name in sorted(usage.keys.get("request.headers") or ()))
-        flaws += [Flaw(flaw, "warning") for flaw in told if flaw]
+        flaws += [Flaw(flaw, "warning", "header-spelling") for flaw in told if flaw]
         for name in sorted(usage.keys.keys() & self._data.keys()):
             value = self._data[name]
             size = len(value) if isinstance(value, dict | list) else 1
@@ -159,6 +186,7 @@ class Conditions:
                         f"`{name}` has {size} entries and is copied at each evaluation: "
                         f"look entries up by key, as in `{name}[key]` or `key in {name}`",
                         "warning",
+                        "large-data",
                     )
                 )
         return tuple(flaws)

@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from extauthz.model.codes import Code
+
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
@@ -17,6 +19,7 @@ class Flaw(Struct, frozen=True):
 
     message: str
     severity: Literal["error", "warning"] = "error"
+    code: Code = "condition-syntax"
 
 
 TOO_DEEP: Final = Flaw("nested too deeply: split it into several rules")

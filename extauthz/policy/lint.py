@@ -1,13 +1,10 @@
-"""Defects that only show when a policy is looked at as a whole, or beside the others. No step compares all with all.
+"""Defects that only show when a policy is looked at as a whole. Rules beside others: `reach`.
 
 Rule 1: an error is what can never be meant; what is only suspicious is a warning.
 """
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-
-import msgspec
-from msgspec.structs import replace
 
 from extauthz.model.problems import Location, Problem
 from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names, RuleSpec, SourceSpec, rule_name
@@ -19,20 +16,17 @@ _MAX_LISTED = 12  # names that a message can list
 
 def lint(policies: Sequence[NamedPolicy], names: Names, problems: list[list[Problem]]) -> None:
     """Append what is wrong with each policy to its list."""
-    seen: dict[bytes, str] = {}
     for policy, found in zip(policies, problems, strict=True):
         spec = policy.spec
         found.extend(_policy(spec, names))
         found.extend(_rule_names(spec))
         for position, rule in enumerate(spec.rules):
             found.extend(_rule(spec, rule, names, (*_RULES, position)))
-    for index in sorted(range(len(policies)), key=lambda at: policies[at].name):
-        problems[index].extend(_duplicates(policies[index], seen))
 
 
 def _policy(spec: AccessPolicySpec, names: Names) -> Iterator[Problem]:
     if spec.tenant and names.tenants and spec.tenant not in names.tenants:
-        yield Problem(("spec", "tenant"), unknown("tenant", spec.tenant, names.tenants))
+        yield Problem(("spec", "tenant"), unknown("tenant", spec.tenant, names.tenants), code="unknown-name")
     if not spec.rules:
         verb = "allows" if spec.effect == "allow" else "denies"
         yield Problem(_RULES, f"a policy without rules {verb} nothing; `rules: [{{}}]` matches everything")
@@ -43,7 +37,9 @@ def _rule_names(spec: AccessPolicySpec) -> Iterator[Problem]:
     for position, rule in enumerate(spec.rules):
         name = rule_name(rule, position)
         if first.setdefault(name, position) != position:
-            yield Problem((*_RULES, position, "name"), f"`{name}` is also the name of rule {first[name]}")
+            yield Problem(
+                (*_RULES, position, "name"), f"`{name}` is also the name of rule {first[name]}", code="duplicate-name"
+            )
         if "/" in name:
             yield Problem((*_RULES, position, "name"), f"`{name}` has a `/`, which stands between policy and rule")
 
@@ -56,7 +52,7 @@ def _rule(spec: AccessPolicySpec, rule: RuleSpec, names: Names, location: Locati
     if spec.effect == "allow" and not rule.from_ and not rule.when and not rule.condition:
         scope = "" if rule.to or spec.match.paths else " to everything"
         message = f"allows anyone{scope}: name who may in `from`, or say `from: [{{principals: ['*']}}]` or the like"
-        yield Problem(location, message, "warning")
+        yield Problem(location, message, "warning", "allows-anyone")
 
 
 def _source(spec: AccessPolicySpec, source: SourceSpec, names: Names, location: Location) -> Iterator[Problem]:
@@ -65,7 +61,9 @@ def _source(spec: AccessPolicySpec, source: SourceSpec, names: Names, location: 
         for written, values in ((field, getattr(source, field)), (_not(field), getattr(source, f"not_{field}"))):
             for position, value in enumerate(values or ()):
                 if allowed is not None and value and "*" not in value and value not in allowed:
-                    yield Problem((*location, written, position), unknown(field[:-1], value, allowed))
+                    yield Problem(
+                        (*location, written, position), unknown(field[:-1], value, allowed), code="unknown-name"
+                    )
     if (
         spec.tenant
         and source.tenants
@@ -73,31 +71,21 @@ def _source(spec: AccessPolicySpec, source: SourceSpec, names: Names, location: 
         and not any("*" in t for t in source.tenants)
     ):
         message = f"the policy speaks about `{spec.tenant}`, only subjects that may cross tenants can match"
-        yield Problem((*location, "tenants"), message, "warning")
+        yield Problem((*location, "tenants"), message, "warning", "foreign-tenant")
     if not any(getattr(source, field) for field in SourceSpec.__struct_fields__):
-        yield Problem(location, "names nobody, so it matches anyone: leave `from` out if that is meant", "warning")
+        yield Problem(
+            location, "names nobody, so it matches anyone: leave `from` out if that is meant", "warning", "names-nobody"
+        )
     elif spec.effect == "allow" and not any(getattr(source, field) for field in _POSITIVE):
         message = "only excludes, so whoever sends no credential matches: also name who is meant"
-        yield Problem(location, message, "warning")
+        yield Problem(location, message, "warning", "only-excludes")
 
 
 def _whens(spec: AccessPolicySpec, rule: RuleSpec, location: Location) -> Iterator[Problem]:
     for position, when in enumerate(rule.when or ()):
         if spec.effect == "allow" and when.not_values and not when.values:
             message = f"also matches when `{when.key}` is absent: add `values: ['*']` if it must be there"
-            yield Problem((*location, "when", position, "notValues"), message, "warning")
-
-
-def _duplicates(policy: NamedPolicy, seen: dict[bytes, str]) -> Iterator[Problem]:
-    """A rule that says the same as an earlier one, in the order in which they are tried, never decides."""
-    spec = policy.spec
-    frame = msgspec.msgpack.encode((spec.effect, spec.mode, spec.tenant, spec.match))
-    for position, rule in enumerate(spec.rules):
-        name = f"{policy.name}/{rule_name(rule, position)}"
-        bare = replace(rule, name="", obligations=None)
-        first = seen.setdefault(frame + msgspec.msgpack.encode(bare), name)
-        if first != name:
-            yield Problem((*_RULES, position), f"never decides: `{first}` says the same and is tried before", "warning")
+            yield Problem((*location, "when", position, "notValues"), message, "warning", "absent-matches")
 
 
 def _not(field: str) -> str:

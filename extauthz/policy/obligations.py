@@ -170,7 +170,7 @@ def _check_headers(plan: Plan, draft: Draft, location: Location) -> None:
 def _compile(text: str, conditions: Conditions, draft: Draft, location: Location) -> Program | None:
     program, flaws, type_name = conditions.expression(text)
     for flaw in flaws:
-        draft.note(location, flaw.message, flaw.severity)
+        draft.note(location, flaw.message, flaw.severity, flaw.code)
     if program is not None and type_name not in _TYPES:
         draft.fault(
             location, f"a value must be text, an integer, a truth value or a list of texts, not {type_name.lower()}"

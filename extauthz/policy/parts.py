@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from extauthz.model.codes import Code
 from extauthz.model.problems import Location, Problem
 from extauthz.policy.asked import Asked
 from extauthz.policy.document import Effect
@@ -83,13 +84,13 @@ class Draft(Struct, frozen=True):
         """The answer when a value cannot be told."""
         return YES if self.effect == "deny" else NO
 
-    def fault(self, location: Location, message: str) -> None:
+    def fault(self, location: Location, message: str, code: Code = "invalid") -> None:
         """Note an error."""
-        self.problems.append(Problem(location, message))
+        self.problems.append(Problem(location, message, "error", code))
 
-    def note(self, location: Location, message: str, severity: Severity) -> None:
+    def note(self, location: Location, message: str, severity: Severity, code: Code) -> None:
         """Note an error or a warning."""
-        self.problems.append(Problem(location, message, severity))
+        self.problems.append(Problem(location, message, severity, code))
 
 
 def check_values(

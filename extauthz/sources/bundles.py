@@ -133,6 +133,7 @@ class BundleSource:
                     file=result.file,
                     line=result.line,
                     message=f"case `{result.case}` of `{result.test}` fails: {', '.join(result.differences)}",
+                    code="failed-test",
                 )
                 for result in run_tests(built)
                 if not result.passed

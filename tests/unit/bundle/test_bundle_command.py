@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from extauthz.cli import main
+from extauthz.model.codes import CODES
 from tests.unit.bundle.small_bundle import FILES, POLICY, TEST
 
 
@@ -42,8 +43,8 @@ def test_lint_prints_every_error_with_its_place_and_ends_with_1(directory: Path)
     assert (result.exit_code, result.output) == (
         1,
         (
-            "error  bundle.yaml:2: key `a` is already set in line 1: remove one\n"
-            "error  policy.yaml:5: spec.effect: unknown value `alow`, did you mean `allow`?\n"
+            "error  bundle.yaml:2: key `a` is already set in line 1: remove one  [syntax]\n"
+            "error  policy.yaml:5: spec.effect: unknown value `alow`, did you mean `allow`?  [invalid-value]\n"
             f"{directory}: 2 errors, 0 warnings\n"
         ),
     )
@@ -64,6 +65,7 @@ def test_lint_for_pipelines(directory: Path) -> None:
                 "field": "spec.effect",
                 "message": "unknown value `alow`, did you mean `allow`?",
                 "severity": "error",
+                "code": "invalid-value",
             }
         ],
     }
@@ -78,7 +80,7 @@ def test_warnings_fail_only_when_asked(directory: Path) -> None:
         1,
         (
             "warning  other.yaml:3: metadata.name: no SecurityProfile accepts tokens of `other`: name it in "
-            "`authentication.issuers`"
+            "`authentication.issuers`  [unused-issuer]"
         ),
     )
 
@@ -87,7 +89,7 @@ def test_lint_of_no_directory_is_one_clear_line(tmp_path: Path) -> None:
     result = run("lint", str(tmp_path / "none"))
     assert (result.exit_code, result.output.splitlines()[0]) == (
         1,
-        f"error  {tmp_path}/none: the directory does not exist",
+        f"error  {tmp_path}/none: the directory does not exist  [invalid]",
     )
 
 
@@ -130,7 +132,7 @@ def test_test_and_show_of_a_broken_bundle_end_with_3(directory: Path) -> None:
     for name in ("test", "show"):
         result = run(name, str(directory))
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr == "error  policy.yaml:1: not valid YAML: did not find expected node content\n"
+        assert result.stderr == "error  policy.yaml:1: not valid YAML: did not find expected node content  [syntax]\n"
 
 
 def test_a_report_that_cannot_be_written_ends_with_4(directory: Path) -> None:
@@ -151,6 +153,67 @@ def test_show_describes_what_would_be_in_force(directory: Path) -> None:
     text = run("show", str(directory)).output
     assert f"digest: {shown['digest']}\n" in text
     assert "  api: hosts api.bank.test, paths /api/**, authentication required\n" in text
+
+
+def test_a_warning_that_is_ignored_is_gone_and_does_not_fail(directory: Path) -> None:
+    other = FILES["issuer.yaml"].replace("name: bank", "name: other").replace("//idp", "//other")
+    (directory / "other.yaml").write_text(other)
+    result = run("lint", "--strict", "--ignore", "unused-issuer", str(directory))
+    assert (result.exit_code, "0 warnings" in result.output) == (0, True)
+    assert 0 == run("lint", "--strict", "--ignore", "header-spelling,unused-issuer", str(directory)).exit_code
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("unused-isuer", "unknown code `unused-isuer`, did you mean `unused-issuer`?"),
+        ("syntax", "`syntax` is an error's code: a bundle with errors cannot be activated"),
+    ],
+)
+def test_errors_and_unknown_codes_cannot_be_ignored(directory: Path, code: str, words: str) -> None:
+    result = run("lint", "--ignore", code, str(directory))
+    assert 2 == result.exit_code
+    assert words in " ".join(result.stderr.split())
+
+
+def test_lint_for_code_scanning_is_sarif(directory: Path) -> None:
+    (directory / "policy.yaml").write_text(POLICY.replace("allow", "alow"))
+    result = run("lint", "--format", "sarif", str(directory))
+    log = json.loads(result.output)
+    (found,) = log["runs"][0]["results"]
+    assert (1, "2.1.0") == (result.exit_code, log["version"])
+    assert [{"id": "invalid-value", "shortDescription": {"text": CODES["invalid-value"]}}] == log["runs"][0]["tool"][
+        "driver"
+    ]["rules"]
+    assert {
+        "ruleId": "invalid-value",
+        "ruleIndex": 0,
+        "level": "error",
+        "message": {"text": "spec.effect: unknown value `alow`, did you mean `allow`?"},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": f"{directory.as_posix()}/policy.yaml"},
+                    "region": {"startLine": 5},
+                }
+            }
+        ],
+    } == found
+
+
+def test_lint_for_github_annotates_the_line_and_nothing_breaks_out_of_it(directory: Path) -> None:
+    (directory / "policy.yaml").write_text(POLICY.replace("effect: allow", 'effect: "al%low"'))
+    result = run("lint", "--format", "github", str(directory))
+    assert result.output.splitlines()[0] == (
+        f"::error file={directory.as_posix()}/policy.yaml,line=5,title=invalid-value::"
+        "spec.effect: unknown value `al%25low`, did you mean `allow`?"
+    )
+
+
+def test_every_code_is_listed_with_its_meaning() -> None:
+    result = run("lint", "--list-codes")
+    assert (0, len(CODES)) == (result.exit_code, len(result.output.splitlines()))
+    assert "warning  unreachable-rule" in result.output
 
 
 @pytest.mark.parametrize("name", ["lint", "test", "show"])

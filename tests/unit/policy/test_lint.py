@@ -95,20 +95,6 @@ def test_patterns_are_no_unknown_names_and_unknown_sets_are_not_checked() -> Non
     assert 3 == len(messages(compiled(text, names=NAMES)[1]))
 
 
-def test_a_rule_that_repeats_an_earlier_one_never_decides() -> None:
-    documents = [
-        "{name: b, effect: allow, rules: [{name: y, from: [{roles: [banking-officer]}], obligations: {}}]}",
-        "{name: a, effect: allow, rules: [{name: x, from: [{roles: [banking-officer]}]}]}",
-        "{name: c, effect: deny, rules: [{name: z, from: [{roles: [banking-officer]}]}]}",
-    ]
-    found = policies("\n---\n".join(documents))
-    problems: list[list[Problem]] = [[] for _ in found]
-    compile_policies(found, NAMES, {}, problems)
-    assert [["spec.rules.0: never decides: `a/x` says the same and is tried before"], [], []] == [
-        messages(each, "warning") for each in problems
-    ]
-
-
 def test_problems_come_in_the_order_of_the_policies_given() -> None:
     found = policies("{name: z, effect: allow, rules: []}\n---\n{name: a, effect: deny, rules: []}")
     problems: list[list[Problem]] = [[], []]
