@@ -31,6 +31,7 @@ from extauthz.snapshot import Snapshot
 from extauthz.sources.replay_store import MemoryReplayStore
 from extauthz.sources.token_cache import GenerationalTokenCache
 from extauthz.wire import AnswerContext, InboundOptions, OutboundOptions, read_check, write_answer
+from loadtest import signed
 
 BATCH = 500  # Checks measured at a time
 TOKENS = 10_000
@@ -176,6 +177,12 @@ def kinds(rounds: int) -> list[Kind]:
         Kind(f"uncached {name}", bearers([token(number, name) for number in range(FEW)]), world(NoTokenCache()))
         for name in SIGNERS
     ]
+    signing = replace(
+        read_bundle({**files(), **signed.files()}, NoTokenCache()).snapshot,
+        tokens=GenerationalTokenCache(2 * TOKENS),
+        replay=MemoryReplayStore(1_000_000, time.time),
+    )
+    paid = [*signed.payments(many[0], used, 2048)]
     forged = [token(number, forged=True) for number in range(FEW)]
     bad_rsa = [f"{good[:-6]}AAAAAA" for good in (token(number, "PS256") for number in range(FEW))]
     return [
@@ -183,6 +190,8 @@ def kinds(rounds: int) -> list[Kind]:
         Kind(f"{FEW:,} cached tokens in rotation", bearers(many[:FEW]), world()),
         Kind(f"{TOKENS:,} cached tokens in rotation", bearers(many), world()),
         Kind("cached DPoP token, a new ES256 proof", proven(CLIENT, used), world()),
+        Kind("cached token, a signed request", cycle([signed.signed_request(many[0])]), signing),
+        Kind("cached token, a signed payment of 2 KiB", cycle(paid), signing),
         *uncached,
         Kind("forged ES256", bearers(forged), world(), "token_signature_invalid"),
         Kind("forged PS256", bearers(bad_rsa), world(), "token_signature_invalid"),
@@ -200,7 +209,17 @@ def hostile() -> list[Kind]:
     flat = json.dumps({"iss": ISSUER, **{f"m{number}": [[]] for number in range(350)}}).encode()
     wide = base64.urlsafe_b64encode(flat).rstrip(b"=").decode()
     replay = MemoryReplayStore(1_000_000, time.time)
+    signing = read_bundle({**files(), **signed.files()}, NoTokenCache()).snapshot
+    signing = replace(signing, tokens=GenerationalTokenCache(TOKENS), replay=replay)
+    known = token(0)
     return [
+        Kind(
+            "a signed request with a body of 256 KiB",
+            cycle([signed.signed_request(known, b"x" * (256 << 10))]),
+            signing,
+        ),
+        Kind("a signed payment of 32 KiB", cycle([signed.payment(known, 0, 32 << 10)]), signing),
+        Kind("signature fields of 8 KiB", cycle(signed.odd_fields(known)), signing),
         Kind("a proof by an RSA key of 4096 bits", cycle(heavy), replace(built, replay=replay), ""),
         Kind("a forged token of 8 KiB", cycle([question(f"Bearer {head}.{padded}.{'A' * 86}")]), built, ""),
         Kind("a token of nothing but depth", cycle([question(f"Bearer {head}.{deep}.{'A' * 86}")]), built, ""),

@@ -25,7 +25,7 @@ from extauthz.identity import (
     compile_origins,
     parse_jwks,
 )
-from extauthz.identity.signature_rules import DEFAULT_SIGNED_BODY, JWS_ALGORITHMS, MAX_AGE, MAX_BODY, SCHEMES
+from extauthz.identity.signature_rules import DEFAULT_BODY, DEFAULT_SIGNED_BODY, JWS_ALGORITHMS, MAX_AGE, SCHEMES
 from extauthz.model.durations import parse_duration
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
@@ -79,7 +79,7 @@ def _compile_message(spec: MessageSignatureSpec, sources: _Sources, problems: li
         max_age=_seconds(spec.max_age, problems, (*_MESSAGE, "maxAge")),
         tag=spec.tag,
         origins=_origins(spec.public_origin, sources, problems, _MESSAGE),
-        max_body=_limit(spec.max_body_bytes, MAX_BODY, problems, _MESSAGE),
+        max_body=_limit(spec.max_body_bytes, DEFAULT_BODY, problems, _MESSAGE),
     )
 
 
