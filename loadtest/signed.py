@@ -1,4 +1,4 @@
-"""Signed requests and signed payments, for what they cost beside tokens: the questions, and the world that decides them."""
+"""Signed requests and signed payments, for what they cost beside tokens: the questions, and who decides them."""
 
 import base64
 import hashlib
