@@ -25,7 +25,7 @@ from extauthz.questions import Nobody, Outside
 from extauthz.snapshot import Snapshot
 from extauthz.sources import Live
 from extauthz.transport import Arrival, Later
-from extauthz.wire import LAST_RESORT, AnswerContext, InboundOptions, OutboundOptions, read_check, settle, write_answer
+from extauthz.wire import LAST_RESORT, AnswerContext, AnswerWriter, InboundOptions, OutboundOptions, read_check
 
 log = logging.getLogger("extauthz.handler")
 
@@ -64,7 +64,8 @@ class Handler:
     ) -> None:
         self._live, self._journal, self._observers, self._clock = live, journal, tuple(observers), clock
         self._options, self._on_shed, self._outside = options, on_shed, outside
-        self._unseen = {reason: write_answer(Undecided(reason), AnswerContext(), options.answers) for reason in _UNSEEN}
+        self._writer = AnswerWriter(options.answers)
+        self._unseen = {reason: self._writer.conclude(Undecided(reason), AnswerContext())[1] for reason in _UNSEEN}
         self.draining = False
 
     def answer(self, arrival: Arrival) -> bytes:
@@ -139,7 +140,6 @@ class Handler:
 
     def _write(self, decision: Decision, check: "_Check") -> "_Draft":
         """The answer and its evidence."""
-        decision = settle(decision, self._options.answers)
         asked, world = check.asked, check.world
         decision_id, generated = _new_ids()
         context = AnswerContext(
@@ -148,6 +148,7 @@ class Handler:
             revision=world.revision if world else "",
             facts=asked.facts,
         )
+        decision, answer = self._writer.conclude(decision, context)
         record = DecisionRecord(
             decision_id=decision_id,
             interaction_id=context.interaction_id,
@@ -161,7 +162,7 @@ class Handler:
             status=decision.reason.status,
             traceparent=check.trace,
         )
-        return _Draft(check, context, record, write_answer(decision, context, self._options.answers))
+        return _Draft(check, context, record, answer)
 
     def _keep(self, drafts: "Sequence[_Draft]") -> list[bytes]:
         """Keep the evidence with one write, tell the observers; what comes back may leave."""
@@ -188,7 +189,7 @@ class Handler:
             return draft
         refusal = Undecided(Reason.JOURNAL_UNAVAILABLE, evidence=decision.evidence)
         record = replace(draft.record, decision=refusal, status=refusal.reason.status)
-        return replace(draft, record=record, answer=write_answer(refusal, draft.context, self._options.answers))
+        return replace(draft, record=record, answer=self._writer.conclude(refusal, draft.context)[1])
 
     def _keep_failed(self, check: "_Check") -> bytes:
         draft = self._fail(check)

@@ -67,6 +67,10 @@ class Point:
         """A whole Check."""
         return self.handler.answer(Arrival(raw))
 
+    def answer_all(self, raws: Sequence[bytes]) -> int:
+        """Whole Checks that came at the same time; how many were answered at once."""
+        return sum(isinstance(answer, bytes) for answer in self.handler.answer_all([Arrival(raw) for raw in raws]))
+
     def close(self) -> None:
         """End the journal and remove it."""
         self.journal.close()

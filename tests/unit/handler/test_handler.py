@@ -215,7 +215,7 @@ def test_t59_a_bug_that_is_also_in_the_way_of_its_record_still_ends_in_an_answer
     asked.journal.error = RuntimeError("bug in the journal")
     answer = asked.ask()
     assert (False, 503) == (answer.allowed, answer.http_status)
-    monkeypatch.setattr(extauthz.handler, "write_answer", None)
+    monkeypatch.setattr(asked.handler, "_writer", None)
     answer = asked.ask()
     assert (False, 503) == (answer.allowed, answer.http_status)
 
