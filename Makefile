@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: bench capacity gate load scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: bench capacity gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -25,10 +25,17 @@ test: $(STAMP) ## the whole suite
 	$(BIN)/pytest -n 2 --dist worksteal
 
 RATE ?= 200
-SECONDS ?= 30
+SECONDS ?= $(if $(filter soak,$(MAKECMDGOALS)),1800,30)
+WORKERS ?= 0
 LOAD_USER ?= GatewayUser
-load: $(STAMP) ## locust on the demo's stack at a constant arrival rate; fails above the SLO
-	$(BIN)/python loadtest/run.py --rate $(RATE) --seconds $(SECONDS) --user $(LOAD_USER)
+load: $(STAMP) ## locust on the demo's stack at a constant arrival rate, WORKERS=2 for a master and two; fails above the SLO
+	$(BIN)/python -m loadtest.run --rate $(RATE) --seconds $(SECONDS) --user $(LOAD_USER) --workers $(WORKERS)
+
+slo: $(STAMP) ## what ext_authz adds through a real Envoy at 200 to 2,000 requests a second; fails above the SLO
+	$(BIN)/python -m loadtest.slo --seconds $(SECONDS) --workers $(WORKERS)
+
+soak: $(STAMP) ## half an hour (SECONDS=1800): memory, descriptors, threads, journal and latency must stay flat
+	$(BIN)/python -m loadtest.soak --seconds $(SECONDS)
 
 ROUNDS ?= 5
 bench: $(STAMP) ## CPU for a Check against a no-op stock grpc.server, as paired ratios; loadtest/results/bench.*

@@ -82,7 +82,7 @@ def _phase(
     tallies = {"good": Tally(), "forged": Tally()}
     for answers in client.open_loop([offset for offset, _ in arrivals], questions):
         for name, tally in tallies.items():
-            tally.add(answer for answer in answers if (answer.question.name == "forged") == (name == "forged"))
+            tally.add(answer for answer in answers if (answer.question.label == "forged") == (name == "forged"))
     client.close()
     allowed = tallies["good"].latency_ms("200 policy_allowed")
     return {

@@ -34,6 +34,7 @@ def _length(number: int) -> bytes:
 
 def status_of(block: bytes) -> int:
     """`:status`, which comes first, from a header block of an encoder without a table; 0 when it is not there."""
+    block = block.lstrip(b"\x20")  # an encoder may say first that its table is empty (RFC 7541 section 6.3)
     if not block:
         return 0
     if block[0] in _STATIC_STATUS:

@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
     varying: bytes
     body: bytes
-    name: str = ""
+    label: Any = ""  # for the asker, who gets it back with the answer
 
 
 class Answer(NamedTuple):

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 from extauthz.cli.demo_requests import ACME_FINANCIAL_ID, ADMIN, HOST, MANAGER, OFFICER, THIRD_PARTY, Persona
@@ -45,14 +46,23 @@ class Mix:
         self._users = users
         self._random = random.Random(seed)
         self._tokens: dict[tuple[str, int], tuple[str, float]] = {}
+        self._makers: list[Callable[[int], Sample]] = [
+            getattr(self, "_" + kind.replace("-", "_")) for kind, _ in self.KINDS
+        ]
+        self._weights = list(accumulate(weight for _, weight in self.KINDS))
+
+    def mint_all(self) -> None:
+        """Every token that will be needed, so that signing does not delay what is due."""
+        expired = OFFICER.but(iat=1_699_999_700, exp=1_700_000_000)
+        for persona in (MANAGER, OFFICER, THIRD_PARTY, ADMIN):
+            for user in range(self._users):
+                self._token(persona, user)
+        self._token(expired, 0)
 
     def draw(self) -> Sample:
         """The next request."""
-        kinds, weights = zip(*self.KINDS, strict=True)
-        kind = self._random.choices(kinds, weights)[0]
-        user = self._random.randrange(self._users)
-        sample: Sample = getattr(self, "_" + kind.replace("-", "_"))(user)
-        return sample
+        make = self._random.choices(self._makers, cum_weights=self._weights)[0]
+        return make(self._random.randrange(self._users))
 
     def _manager_reads_loan(self, user: int) -> Sample:
         return Sample("manager reads loan", "GET", f"/api/loans/l-{user}", self._as(MANAGER, user), 200)

@@ -7,7 +7,7 @@ Rule 2: one thread and no queue but the peer's limits, so that one core drives t
 import ctypes
 import random
 import select
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import cycle
 from time import perf_counter
 
@@ -54,7 +54,7 @@ class Client:
     @property
     def in_flight(self) -> int:
         """Questions without an answer."""
-        return sum(each.in_flight for each in (*self._connections, *self._leaving))
+        return sum(each.in_flight for each in self.everyone)
 
     def ask(self, question: Question, due: float) -> None:
         """Send it on the next connection in turn."""
@@ -63,19 +63,22 @@ class Client:
 
     def turn(self, wait: float) -> list[Answer]:
         """Send what can be sent, wait for at most that many seconds; what was answered meanwhile."""
-        everyone = [*self._connections, *self._leaving]
-        for each in everyone:
-            each.flush()
-        readable, _, _ = select.select(everyone, [each for each in everyone if each.pending], [], max(0.0, wait))
-        for each in readable:
-            each.receive()
+        return turn((self,), wait)
+
+    @property
+    def everyone(self) -> list[Connection]:
+        """Every connection, those that the server is closing too."""
+        return [*self._connections, *self._leaving]
+
+    def collect(self) -> list[Answer]:
+        """What was answered or given up since the last time."""
         now = perf_counter()
         if now - self._expired > self._timeout / 10:
             self._expired = now
-            for each in everyone:
+            for each in self.everyone:
                 each.expire(now - self._timeout)
         answers: list[Answer] = []
-        for each in everyone:
+        for each in self.everyone:
             if each.answers:
                 answers += each.answers
                 each.answers = []
@@ -122,8 +125,19 @@ class Client:
 
     def close(self) -> None:
         """Hang up."""
-        for each in (*self._connections, *self._leaving):
+        for each in self.everyone:
             each.close()
+
+
+def turn(clients: Collection[Client], wait: float) -> list[Answer]:
+    """Of several clients at once: send, wait for at most that many seconds, collect."""
+    everyone = [each for client in clients for each in client.everyone]
+    for each in everyone:
+        each.flush()
+    readable, _, _ = select.select(everyone, [each for each in everyone if each.pending], [], max(0.0, wait))
+    for each in readable:
+        each.receive()
+    return [answer for client in clients for answer in client.collect()]
 
 
 def always(question: Question) -> Iterator[Question]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
-from extauthz.cli.demo_requests import HOST, INTERACTION, OFFICER
+from extauthz.cli.demo_requests import HOST, OFFICER
 from extauthz.cli.demo_stack import Issuer
 from extauthz.cli.demo_tokens import Minter
 from loadtest.header_blocks import Header
@@ -15,7 +15,6 @@ UNAVAILABLE = 503
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 OFFICERS = 2000  # different questions, of a hundredth as many callers
 _CALLERS = 20
-_PATH = "/api/customers/c-4711/accounts?limit=50"
 
 
 def grpc_headers(timeout: float) -> tuple[Header, ...]:
@@ -46,7 +45,6 @@ _HEADERS = {
     "x-envoy-internal": "true",
     "x-fapi-auth-date": "Sun, 10 Sep 2017 19:43:31 GMT",
     "x-fapi-customer-ip-address": "203.0.113.7",
-    "x-fapi-interaction-id": INTERACTION,
     "x-forwarded-client-cert": (
         f'By=spiffe://cluster.local/ns/banking/sa/customers;Hash={"a" * 64};Subject="";'
         "URI=spiffe://cluster.local/ns/istio-system/sa/ingress"
@@ -58,7 +56,7 @@ _HEADERS = {
 }
 
 
-def check_request(headers: Mapping[str, str], path: str = _PATH, method: str = "GET", host: str = HOST) -> bytes:
+def check_request(headers: Mapping[str, str], path: str, method: str = "GET", host: str = HOST) -> bytes:
     """The bytes of a sidecar's question about a request with these headers."""
     check = CheckRequest()
     attributes = check.attributes
@@ -76,35 +74,34 @@ def check_request(headers: Mapping[str, str], path: str = _PATH, method: str = "
     return bytes(check.SerializeToString())
 
 
-def officer(issuer: Issuer) -> bytes:
-    """An officer reads a customer: allowed, with a token that is the same each time."""
-    return check_request({**_HEADERS, "authorization": f"Bearer {Minter(issuer).mint(OFFICER.claims)}"})
-
-
 def officers(issuer: Issuer, number: int, callers: int = _CALLERS) -> list[Question]:
     """`number` different questions of some officers in turn: other customers, other ids, tokens that come back."""
     minter = Minter(issuer)
     tokens = [minter.mint(OFFICER.claims | {"sub": f"officer-{caller:05}"}) for caller in range(callers)]
-    return [_numbered(at, tokens[at % callers], "good") for at in range(number)]
+    return [officer_question(at, tokens[at % callers]) for at in range(number)]
 
 
 def forgeries(issuer: Issuer, number: int) -> list[Question]:
     """The same with a signature that is wrong, each time another: no cache helps, every one is verified."""
-    head, body, signature = Minter(issuer).mint(OFFICER.claims).split(".")
-    found = []
-    for at in range(number):
-        changed = f"{at:08}{signature[8:]}"
-        found.append(_numbered(at, f"{head}.{body}.{changed}", "forged"))
-    return found
+    token = Minter(issuer).mint(OFFICER.claims)
+    return [forged_question(at, token) for at in range(number)]
 
 
-def _numbered(at: int, token: str, name: str) -> Question:
+def forged_question(at: int, token: str) -> Question:
+    """A token whose signature is wrong in a way of its own."""
+    head, body, signature = token.split(".")
+    return officer_question(at, f"{head}.{body}.{at:08}{signature[8:]}")._replace(label="forged")
+
+
+def officer_question(at: int, token: str) -> Question:
+    """An officer reads a customer of that number."""
     own = {
         "authorization": f"Bearer {token}",
         "x-request-id": f"6f1c9d3e-1111-4222-8333-{at:012d}",
         "x-fapi-interaction-id": f"93bac548-d2de-4546-b106-{at:012d}",
     }
-    return Question(b"", framed(check_request(_HEADERS | own, f"/api/customers/c-{at:05}/accounts?limit=50")), name)
+    path = f"/api/customers/c-{at:08}/accounts?limit=50"
+    return Question(b"", framed(check_request(_HEADERS | own, path)), "good")
 
 
 def framed(message: bytes) -> bytes:

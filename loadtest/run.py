@@ -1,21 +1,20 @@
-"""Start the demo's stack, load it with locust, judge it: `make load`, or `python loadtest/run.py --help`.
+"""Start the demo's stack, load it with locust, judge it: `make load`, or `python -m loadtest.run --help`.
 
 Writes an HTML report and the verdict as JSON below `loadtest/results/`; exits with 0 when the SLO was met, else 1.
 """
 
 import argparse
-import subprocess
+import json
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from extauthz.cli.demo_stack import Stack, start_all
+from extauthz.cli.demo_stack import start_all
 from extauthz.journal import verify
-
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
+from loadtest import report, servers
+from loadtest.locust_run import Locust, run
 
 
 def main() -> int:
@@ -26,33 +25,29 @@ def main() -> int:
     )
     cli.add_argument("--rate", type=float, default=200, help="requests a second (200)")
     cli.add_argument("--seconds", type=int, default=30, help="length of the run (30)")
+    cli.add_argument("--workers", type=int, default=0, help="processes of locust beside a master (0: just one)")
     cli.add_argument("--slo-p99-ms", type=float, default=10.0, help="p99 that must hold at that rate (10)")
-    options = cli.parse_args()
-    RESULTS.mkdir(exist_ok=True)
+    given = cli.parse_args()
+    servers.RESULTS.mkdir(exist_ok=True)
+    name = servers.RESULTS / f"{given.user}-{given.rate:g}rps-{time.strftime('%Y%m%d-%H%M%S')}"
     with tempfile.TemporaryDirectory(prefix="extauthz-load-") as work, ExitStack() as stack:
-        running = start_all(Path(work), stack, lambda text: print(text, flush=True))
-        code = _locust(options, running)
-        report = verify(running.server.journal)
-        print(f"journal: {'intact' if report.ok else 'BROKEN'}, {report.records} records")
-    return code if report.ok else 1
-
-
-def _locust(options: argparse.Namespace, running: Stack) -> int:
-    envoy, server = running.envoy.ports["inbound"], running.server.port
-    name = f"{options.user}-{options.rate:g}rps-{time.strftime('%Y%m%d-%H%M%S')}"
-    command = [
-        *(sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py"), "--headless", "--only-summary"),
-        *("-u", "1", "-t", f"{options.seconds}s", "--stop-timeout", "5"),
-        *("--rate", str(options.rate), "--slo-p99-ms", str(options.slo_p99_ms)),
-        *("--issuer", running.issuer.name, "--keys", str(running.issuer.keys)),
-        *("--envoy", f"http://127.0.0.1:{envoy}", "--grpc", f"127.0.0.1:{server}"),
-        *("--html", str(RESULTS / f"{name}.html"), "--result", str(RESULTS / f"{name}.json")),
-        options.user,
-    ]
-    print(f"{options.seconds} s at {options.rate:g} requests a second, {options.user}", flush=True)
-    code = subprocess.run(command, check=False, cwd=HERE).returncode  # noqa: S603 - our own command
-    print(f"report: {RESULTS / name}.html")
-    return code
+        running = start_all(Path(work), stack, report.say)
+        options: dict[str, str | float | Path] = {
+            "slo-p99-ms": given.slo_p99_ms,
+            "issuer": running.issuer.name,
+            "keys": running.issuer.keys,
+            "envoy": f"http://127.0.0.1:{running.envoy.ports['inbound']}",
+            "grpc": f"127.0.0.1:{running.server.port}",
+            "html": name.with_suffix(".html"),
+        }
+        locust = Locust(given.user, given.rate, given.seconds, options, given.workers)
+        report.say(f"{given.seconds} s at {given.rate:g} requests a second, {given.user}, {given.workers} workers")
+        code, verdict = run(locust, Path(work))
+        verified = verify(running.server.journal)
+        report.say(f"journal: {'intact' if verified.ok else 'BROKEN'}, {verified.records} records")
+    name.with_suffix(".json").write_text(json.dumps(verdict, indent=1) + "\n")
+    report.say(f"report: {name}.html")
+    return code if verified.ok else 1
 
 
 if __name__ == "__main__":

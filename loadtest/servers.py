@@ -112,3 +112,8 @@ def counters(target: Target, name: str, *labels: str) -> Mapping[tuple[str, ...]
 def allowed(target: Target) -> float:
     """Checks that the server has allowed so far."""
     return counters(target, "extauthz_checks_total", "outcome").get(("allow",), 0.0)
+
+
+def checks(target: Target) -> float:
+    """Checks that the server has answered so far."""
+    return counters(target, "extauthz_checks_total").get((), 0.0)
