@@ -1,7 +1,6 @@
 """Write `docs/reference/`: the pages that are read off the code, so that they cannot disagree with it."""
 
-import inspect
-import re
+import json
 import sys
 import types
 import typing
@@ -14,6 +13,9 @@ import checks
 import msgspec
 from msgspec.structs import FieldInfo
 
+from extauthz.bundle.field_notes import field_notes, summary
+from extauthz.bundle.kinds import KINDS
+from extauthz.bundle.schema import schema
 from extauthz.model.codes import ERRORS, WARNINGS
 from extauthz.model.reasons import Reason
 
@@ -43,9 +45,8 @@ def struct_page(title: str, intro: str, roots: list[tuple[str, type]]) -> str:
         if struct in seen:
             continue
         seen.add(struct)
-        doc = inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-        parts.append(f"\n## {name}\n\n{doc}\n\n| field | type | default | meaning |\n|---|---|---|---|")
-        comments = _field_comments(struct)
+        parts.append(f"\n## {name}\n\n{summary(struct)}\n\n| field | type | default | meaning |\n|---|---|---|---|")
+        comments = {field: note.replace("|", "\\|") for field, note in field_notes(struct).items()}
         hints = typing.get_type_hints(struct, include_extras=True)
         for field in msgspec.structs.fields(struct):
             hint = hints[field.name]
@@ -55,22 +56,6 @@ def struct_page(title: str, intro: str, roots: list[tuple[str, type]]) -> str:
             path = f"{name}.{field.encode_name}" if name != roots[0][0] or len(roots) > 1 else field.encode_name
             queue += [(path, nested) for nested in _structs(hint)]
     return "\n".join(parts) + "\n"
-
-
-def _field_comments(struct: type) -> dict[str, str]:
-    """The comment on a field's line, or the comment lines directly above it."""
-    found: dict[str, str] = {}
-    for base in reversed([b for b in struct.__mro__ if b.__module__.startswith("extauthz")]):
-        above: list[str] = []
-        for line in inspect.getsource(base).splitlines():
-            text = line.strip()
-            if text.startswith("#"):
-                above.append(text.lstrip("# "))
-                continue
-            if match := re.match(r"(\w+)\s*:\s*[^#]*(?:#\s*(.*))?$", text):
-                found[match[1]] = " ".join([*above, match[2] or ""]).strip().replace("|", "\\|")
-            above = []
-    return found
 
 
 def _default(field: FieldInfo) -> str:
@@ -132,8 +117,6 @@ def configuration() -> str:
 
 def bundle() -> str:
     """The documents of a bundle, read off the structs that bind them."""
-    from extauthz.bundle.kinds import KINDS  # noqa: PLC0415 - the page is written last, when all rooms exist
-
     return struct_page(
         "Bundle documents",
         "Every document is `apiVersion: extauthz.io/v1`, `kind`, `metadata: {name}` and the `spec` below. "
@@ -188,6 +171,10 @@ def main() -> int:
     )
     for name, page in pages:
         (PAGES / f"{name}.md").write_text(HEADER + page(), encoding="utf-8")
+    (PAGES / "schemas").mkdir(exist_ok=True)
+    for kind in ("", *KINDS):
+        text = json.dumps(schema(kind), indent=2, ensure_ascii=False)
+        (PAGES / "schemas" / f"{kind or 'document'}.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 

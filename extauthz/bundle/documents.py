@@ -15,7 +15,8 @@ from extauthz.bundle.tree import bind
 from extauthz.model.problems import Problem, suggestion
 
 # RFC 1123 labels joined with dots, as Kubernetes names its objects.
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+_NAME = re.compile(NAME_PATTERN)
 _DATA: Final = "data/"
 _YAML: Final = (".yaml", ".yml")
 
