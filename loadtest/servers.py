@@ -50,8 +50,11 @@ def start_noop(work: Path, stack: ExitStack, answer: bytes) -> Target:
 
 def start_extauthz(work: Path, stack: ExitStack, issuer: Issuer, settings: Sequence[str] = ()) -> Target:
     """`extauthz serve` with examples/banking, journal and metrics on."""
-    bundle = copy_bundle(CHECKOUT / "examples" / "banking", work / "bundle", issuer)
-    server = start_server(work, stack, bundle, settings)
+    # The folder of a bundle is watched, for that is how a new one is put into its place: nobody else may write there.
+    own = work / "extauthz"
+    own.mkdir()
+    bundle = copy_bundle(CHECKOUT / "examples" / "banking", own / "bundle", issuer)
+    server = start_server(own, stack, bundle, settings)
     return Target("extauthz", server.child.pid, server.port, server.admin, server.journal)
 
 
