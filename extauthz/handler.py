@@ -107,7 +107,7 @@ class Handler:
     def _decide(self, check: "_Check") -> "_Draft | _Unfinished":
         """Decide with what is in memory, as far as it goes."""
         if check.world is None:
-            return self._write(Undecided(Reason.NO_BUNDLE), check)
+            return self._write(Undecided(self._live.absence), check)
         while isinstance(decision := advance(check.asked, check.world, int(check.at), check.known), Pending):
             question = decision.question
             if question in check.known or len(check.known) >= MAX_QUESTIONS:

@@ -26,6 +26,8 @@ class Readiness:
         live = self._live.status()
         if not live.revision:
             return ("no bundle is in force",)
+        if self._live.current is None:
+            return ("the bundle is too old: its source has not been heard for longer than `bundle.maxAgeSeconds`",)
         self._seen |= {name for name, keys in live.keys.items() if keys}
         missing = [name for name in live.waiting_for_keys if name not in self._seen]
         return tuple(f"the keys of issuer `{name}` have not been loaded yet" for name in missing)

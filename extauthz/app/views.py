@@ -3,26 +3,36 @@
 from collections.abc import Iterable
 
 from extauthz.admin import BundleStatus, IssuerStatus, JournalStatus, TransportStatus
+from extauthz.bundle import STEPS
 from extauthz.journal import Journal, JournalOptions
 from extauthz.sources import IntrospectionStatus, JwksStatus, Live
-from extauthz.sources.bundles import Activation, BundleOptions
+from extauthz.sources.bundles import BundleSource
 from extauthz.telemetry import BundleLabels
 from extauthz.transport import Choice, TlsOptions
 
 _FINDINGS_SHOWN = 50
 
 
-def bundle(options: BundleOptions, live: Live, last: Activation | None, age: float) -> BundleStatus:
-    """The revision in force and the last attempt to replace it."""
-    now = live.status()
+def bundle(live: Live, source: BundleSource, age: float) -> BundleStatus:
+    """The revision in force, how its source fares, and the last attempt to replace it."""
+    now, last, fares, chosen = live.status(), source.last, source.status(), source.chosen
     return BundleStatus(
-        source=options.directory,
+        source=fares.where,
         revision=now.revision,
         digest=now.digest,
+        sequence=chosen.sequence if chosen else None,
+        signed_by=chosen.key if chosen else "",
+        origin=chosen.where if chosen else "",
         age_seconds=age if now.revision else 0.0,
+        contact_age_seconds=fares.contact_age if fares.heard else None,
+        too_old=fares.too_old,
         documents=now.documents,
         last_result=last.result if last else "",
+        last_step=(last.step or "") if last else "",
         last_findings=tuple(str(finding) for finding in last.findings[:_FINDINGS_SHOWN]) if last else (),
+        steps={
+            step: {r: fares.steps[step, r] for r in ("passed", "failed") if (step, r) in fares.steps} for step in STEPS
+        },
     )
 
 
@@ -77,7 +87,7 @@ def transport(tls: TlsOptions | None, running: Choice, address: str, reasons: tu
 
 def labels(live: Live, activated_at: float) -> BundleLabels:
     """The names that may become label values."""
-    world = live.current
+    world = live.latest
     if world is None:
         return BundleLabels(revision="", digest="", activated_at=activated_at)
     return BundleLabels(

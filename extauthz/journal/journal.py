@@ -123,7 +123,7 @@ class Journal:
 
     def event(self, kind: LifecycleKind, detail: dict[str, str]) -> None:
         """Note what happened to the server. Never raises: it waits while the journal cannot be written."""
-        if kind == "bundle_activated":
+        if kind in {"bundle_activated", "bundle_rolled_back"}:
             self._writer.bundle_digest = detail.get("digest", "")
         self._writer.note((self._writer.now(), lifecycle_event(kind, detail)))
 

@@ -18,7 +18,12 @@ from extauthz.model.record import DecisionRecord
 LifecycleKind = Literal[
     "stopped",
     "bundle_activated",
-    "bundle_rejected",
+    "bundle_rejected",  # with the step that it did not pass
+    "bundle_rolled_back",  # an older one was put in force, by leave of the operator named
+    "bundle_unreachable",  # its source gave no answer
+    "bundle_reachable",  # it does again
+    "bundle_too_old",  # the source was not heard for longer than `bundle.maxAgeSeconds`
+    "bundle_fresh",  # it is heard again
     "keys_changed",
     "revocations_opened",  # at start: how many entries the file held, and whether there was a file
     "revocation_added",

@@ -110,6 +110,7 @@ class Reason(Enum):
 
     # --- undecided: we could not tell, so the request does not pass
     NO_BUNDLE = ("undecided", 503, "unavailable", "authorization is not ready")
+    BUNDLE_TOO_OLD = ("undecided", 503, "unavailable", "authorization is not ready")
     KEYS_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
     INTROSPECTION_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")
     REPLAY_STORE_UNAVAILABLE = ("undecided", 503, "unavailable", "authorization is temporarily unavailable")

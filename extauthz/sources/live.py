@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from extauthz.identity import NO_KEYS, NO_NONCE_KEYS, Issuer, KeySet, NonceKeys
 from extauthz.model.ports import NothingRevoked, NoTokenCache, RefuseEveryProof, ReplayStore, Revoked, TokenCache
+from extauthz.model.reasons import Reason
 from extauthz.snapshot import Snapshot
 
 
@@ -44,14 +45,16 @@ class Live:
 
     def __init__(self, ports: Ports = NO_PORTS) -> None:
         self._ports = ports
-        self.current: Snapshot | None = None
+        self.current: Snapshot | None = None  # what decides; None also while what there is may not decide
+        self.latest: Snapshot | None = None  # what was activated last
+        self.absence = Reason.NO_BUNDLE  # the reason of decisions while there is no `current`
         self.issuers: tuple[Issuer, ...] = ()
         self._writers = Lock()
 
     def activate(self, snapshot: Snapshot, issuers: tuple[Issuer, ...]) -> None:
         """Put `snapshot` in force, with the keys known so far of issuers whose document is the same as before."""
         with self._writers:
-            known = self.current.keys if self.current is not None else {}
+            known = self.latest.keys if self.latest is not None else {}
             before = {issuer.name: issuer for issuer in self.issuers}
             kept = {
                 issuer.name: known[issuer.name]
@@ -60,7 +63,17 @@ class Live:
             }
             self.issuers = issuers
             ports = {name: getattr(self._ports, name) for name in Ports.__struct_fields__}
-            self.current = replace(snapshot, keys={**kept, **snapshot.keys}, **ports)
+            self._publish(replace(snapshot, keys={**kept, **snapshot.keys}, **ports))
+
+    def withhold(self, *, too_old: bool) -> None:
+        """While `too_old` nothing is in force, and decisions end with that reason; keys are still kept up to date."""
+        with self._writers:
+            self.absence = Reason.BUNDLE_TOO_OLD if too_old else Reason.NO_BUNDLE
+            self._publish(self.latest)
+
+    def _publish(self, snapshot: Snapshot | None) -> None:
+        self.latest = snapshot
+        self.current = None if self.absence is Reason.BUNDLE_TOO_OLD else snapshot
 
     def set_keys(self, issuer_name: str, keys: KeySet) -> None:
         """Publish an issuer's keys, or NO_KEYS to withdraw them.
@@ -69,11 +82,11 @@ class Live:
         of that name by now: an answer that was under way must not vouch for it.
         """
         with self._writers:
-            snapshot = self.current
+            snapshot = self.latest
             fetched = {issuer.name: issuer.digest for issuer in self.issuers if issuer.has_remote_keys}
             wanted = fetched.get(issuer_name)
             if snapshot is not None and wanted is not None and keys.issuer_digest in {wanted, NO_KEYS.issuer_digest}:
-                self.current = replace(snapshot, keys={**snapshot.keys, issuer_name: keys})
+                self._publish(replace(snapshot, keys={**snapshot.keys, issuer_name: keys}))
 
     def set_nonces(self, nonces: NonceKeys) -> None:
         """Publish other keys of DPoP nonces, for this bundle and the next."""
@@ -85,7 +98,7 @@ class Live:
     def status(self) -> LiveStatus:
         """A consistent view of what is in force now."""
         with self._writers:
-            snapshot, issuers = self.current, self.issuers
+            snapshot, issuers = self.latest, self.issuers
         if snapshot is None:
             return LiveStatus("", "", {}, {}, ())
         keys = {name: len(known) for name, known in snapshot.keys.items()}

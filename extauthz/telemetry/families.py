@@ -10,7 +10,7 @@ from prometheus_client.samples import Exemplar
 
 from extauthz.telemetry.counters import Shard
 from extauthz.telemetry.options import BusinessCounter
-from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
+from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
 
 # Upper bounds in seconds: 0.1 to 100 ms; a filter's usual timeout is 25 ms.
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1)
@@ -67,6 +67,22 @@ FAMILIES = (
     Family("extauthz_bundle_age_seconds", "gauge", (), "Since the live bundle was activated.", across="max"),
     Family(
         "extauthz_bundle_activations_total", "counter", ("result",), "Attempts to activate a bundle.", "activations"
+    ),
+    Family(
+        "extauthz_bundle_steps_total",
+        "counter",
+        ("step", "result"),
+        "Steps of bundles on their way into force: `passed` or `failed`.",
+    ),
+    Family(
+        "extauthz_bundle_contact_age_seconds",
+        "gauge",
+        (),
+        "Since the source of bundles was last heard, or the start.",
+        across="max",
+    ),
+    Family(
+        "extauthz_bundle_too_old", "gauge", (), "1 while the source was not heard for too long, else 0.", across="max"
     ),
     Family("extauthz_jwks_keys", "gauge", ("issuer",), "Keys known.", across="min"),
     Family("extauthz_jwks_age_seconds", "gauge", ("issuer",), "Since the keys were last fetched.", across="max"),
@@ -167,6 +183,7 @@ class Readings(Struct):
     total: Shard
     now: float
     bundle: BundleLabels | None
+    source: SourceReadings | None
     keys: Mapping[str, tuple[int, float | None]]
     journal: JournalReadings | None
     revocations: Mapping[str, int]
@@ -246,6 +263,11 @@ def _bundle(readings: Readings) -> Iterator[Metric]:
         bundle = readings.bundle
         yield gauge("extauthz_bundle_info", {(bundle.revision, bundle.digest): 1})
         yield gauge("extauthz_bundle_age_seconds", {(): max(0.0, readings.now - bundle.activated_at)})
+    source = readings.source
+    if source is not None:
+        yield counter("extauthz_bundle_steps_total", {tuple(step): count for step, count in source.steps.items()})
+        yield gauge("extauthz_bundle_contact_age_seconds", {(): source.contact_age})
+        yield gauge("extauthz_bundle_too_old", {(): int(source.too_old)})
 
 
 def _keys(readings: Readings) -> Iterator[Metric]:

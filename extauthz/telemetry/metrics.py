@@ -19,12 +19,12 @@ from extauthz.telemetry.business import Business
 from extauthz.telemetry.counters import Shards
 from extauthz.telemetry.families import BOUNDS, Readings, families
 from extauthz.telemetry.options import MetricsOptions
-from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings
+from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
 from extauthz.telemetry.report import Report, report
 
 OTHER = "other"
 SHED_CAUSES = frozenset({"queue", "verification", "tenant", "deadline", "draining", "connection", "memory", OTHER})
-ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "rolled_back", OTHER})
+ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "unreachable", "rolled_back", OTHER})
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
 QUESTIONS = frozenset({"introspection", "first_use", OTHER})
 QUESTION_RESULTS = frozenset({"memory", "answered", "unanswered", "crowded", OTHER})
@@ -59,6 +59,7 @@ class Metrics(Collector):
         self._revocations: Callable[[], Mapping[str, int]] = dict
         self._replay: Callable[[], ReplayReadings] | None = None
         self._transport: tuple[str, str] | None = None
+        self._source: Callable[[], SourceReadings] | None = None
         self._inflight: Callable[[], int] = lambda: 0
         self._waiting: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
@@ -158,6 +159,10 @@ class Metrics(Collector):
         """Which transport serves, and whether that is not the one that was wished."""
         self._transport = (kind, "true" if fell_back else "false")
 
+    def set_bundles(self, source: Callable[[], SourceReadings]) -> None:
+        """Where a scrape reads how the source of bundles fares."""
+        self._source = source
+
     def set_waiting(self, source: Callable[[], int]) -> None:
         """Where a scrape reads how many Checks wait for an answer from outside."""
         self._waiting = source
@@ -203,6 +208,7 @@ class Metrics(Collector):
             total=self._shards.total(),
             now=self._clock(),
             bundle=self._bundle,
+            source=self._source() if self._source else None,
             keys=self._keys,
             revocations=self._revocations(),
             replay=self._replay() if self._replay else None,

@@ -18,6 +18,17 @@ class BundleLabels(Struct, frozen=True, kw_only=True):
     issuers: frozenset[str] = frozenset()
 
 
+class SourceReadings(Protocol):
+    """How the source of bundles fares."""
+
+    @property
+    def contact_age(self) -> float: ...  # noqa: D102
+    @property
+    def too_old(self) -> bool: ...  # noqa: D102
+    @property
+    def steps(self) -> Mapping[tuple[str, str], int]: ...  # noqa: D102
+
+
 class SinkReadings(Protocol):
     """How a sink of the journal fares."""
 

@@ -90,7 +90,7 @@ def test_without_the_kernels_help_the_poll_finds_the_change(
     def no_watch_left(*_: Any, **__: Any) -> Iterator[Any]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("extauthz.sources.bundles.watch", no_watch_left)
+    monkeypatch.setattr("extauthz.sources.bundles.watched.watch", no_watch_left)
     directory = write(tmp_path / "b")
     watched = watch(directory, poll_seconds=0.2)
     watched.wait(lambda: watched.revision == "small-1")
@@ -231,7 +231,7 @@ def test_a_hundred_reloads_each_come_into_force_and_leave_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers see whole revisions only; every replaced snapshot is freed although the collector never sees it."""
-    monkeypatch.setattr("extauthz.sources.bundles._SETTLE_SECONDS", 0.001)
+    monkeypatch.setattr("extauthz.sources.bundles.watched._SETTLE_SECONDS", 0.001)
     directory = write(tmp_path / "b")
     watched = Watched(directory, poll_seconds=0.1)
     watched.source.refresh()
@@ -283,13 +283,13 @@ def test_a_listener_that_fails_does_not_end_the_watch(tmp_path: Path, caplog: py
                 time.sleep(0.01)
     finally:
         source.stop()
-    assert "the directory stays watched" in caplog.text
+    assert "its source stays watched" in caplog.text
 
 
 def test_a_bug_met_in_one_bundle_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(write(tmp_path / "b"))
     with monkeypatch.context() as patch:
-        patch.setattr("extauthz.sources.bundles.read_bundle", lambda *_: 1 // 0)
+        patch.setattr("extauthz.sources.bundles.steps.read_bundle", lambda *_: 1 // 0)
         watched.source.refresh()
     assert [str(finding) for finding in watched.reports[0].findings] == [
         f"{tmp_path}/b: internal error ZeroDivisionError: please report it"

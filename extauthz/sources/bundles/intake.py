@@ -1,0 +1,163 @@
+"""One bundle that was brought → in force and on disk, or the step and the reason why not.
+
+Rule 1: the last good bundle stays in force until a better one is complete: verified, compiled, tested and on disk.
+Rule 2: what was rejected for what it is, is not looked at again; what failed for want of disk is.
+"""
+
+import gc
+import logging
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from extauthz.bundle import Built, BundleError, Finding, collector_paused
+from extauthz.bundle.verify import Trust
+from extauthz.sources.bundles.origin import Brought
+from extauthz.sources.bundles.report import Activation
+from extauthz.sources.bundles.steps import Progress, Rules, Vouched, build, fingerprint, open_package, to_keep
+from extauthz.sources.bundles.store import BundleStore, Kept, State, StoreError
+from extauthz.sources.live import Live
+
+_log = logging.getLogger(__name__)
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a bundle."""
+
+    activation: Activation | None  # None when it was rejected before, or we stop
+    verified: bool  # whether it was vouched for, or nobody had to
+    again: bool = False  # it failed for a reason that may pass
+
+
+class _Refused(Struct, frozen=True):
+    """What was rejected for what it is, under what was permitted then."""
+
+    content: str  # fingerprint
+    permitted: frozenset[str]
+    verified: bool
+    brought: Brought | None  # kept where leave to go back would make a difference
+
+
+class Intake:
+    """Takes bundles through their steps, one at a time."""
+
+    def __init__(self, live: Live, store: BundleStore | None, clock: Callable[[], float], *, run_tests: bool) -> None:
+        self.trust = Trust()
+        self._live, self._store, self._clock, self._run_tests = live, store, clock, run_tests
+        self._refused: _Refused | None = None
+
+    def take(self, brought: Brought, progress: Progress, stopped: Callable[[], bool], kept: Kept | None) -> Outcome:
+        """Activate it if it may be. `kept` is what the disk says of a bundle that comes from there."""
+        content = fingerprint(brought)
+        if kept is None and (refused := self._refused_before(content)) is not None:
+            return Outcome(None, refused.verified)
+        # Compiled bundles hold no cycles (tests/unit/sources), so nothing that is read here is for the collector, which
+        # would hold up every decision for 0.3 s to walk 10,000 policies. What was garbage before goes first.
+        gc.collect()
+        with collector_paused():
+            outcome = self._take(brought, progress, stopped, kept)
+            activation = outcome.activation
+            if activation is not None and activation.result == "activated":
+                gc.freeze()
+        if kept is None:
+            self._refused = None
+            if activation is not None and activation.result == "rejected" and not outcome.again:
+                waiting = brought if progress.failed == "verify" else None
+                self._refused = _Refused(content, self._permitted(), outcome.verified, waiting)
+        return outcome
+
+    def _refused_before(self, content: str) -> _Refused | None:
+        refused = self._refused
+        if refused is None or (refused.content, refused.permitted) != (content, self._permitted()):
+            return None
+        return refused
+
+    def permitted_meanwhile(self) -> Brought | None:
+        """The bundle that was rejected last, when leave was given for something since."""
+        refused = self._refused
+        if refused is None or refused.brought is None or refused.permitted == self._permitted():
+            return None
+        return refused.brought
+
+    def _take(self, brought: Brought, progress: Progress, stopped: Callable[[], bool], kept: Kept | None) -> Outcome:
+        about = Activation(result="activated", where=brought.where)
+        verified = False
+        try:
+            vouched = open_package(brought, self._rules, self._clock(), progress)
+            verified = True
+            about = self._about(about, vouched)
+            if self._is_in_force(vouched):
+                self._keep(vouched, None, brought, kept)
+                return Outcome(replace(about, result="unchanged"), verified)
+            built = build(vouched, progress, with_tests=self._run_tests)
+            if stopped():
+                return Outcome(None, verified)
+            with progress.step("activate"):
+                self._keep(vouched, built, brought, kept)
+                self._live.activate(built.snapshot, built.issuers)
+        except BundleError as error:
+            return Outcome(replace(about, result="rejected", findings=tuple(error.findings)), verified)
+        except StoreError as error:
+            finding = Finding(file=brought.where, message=str(error))
+            return Outcome(replace(about, result="rejected", findings=(finding,)), verified, again=True)
+        except Exception as error:  # noqa: BLE001 - a bug met in one bundle must not end the watch for the next
+            _log.exception("a bundle could not be read because of a bug")
+            finding = Finding(file=brought.where, message=f"internal error {type(error).__name__}: please report it")
+            return Outcome(replace(about, result="rejected", findings=(finding,)), verified)
+        return Outcome(replace(about, findings=tuple(built.warnings)), verified)
+
+    def _rules(self) -> Rules:
+        state = self._state()
+        return Rules(self.trust, state.marks, state.permits.keys())
+
+    def _about(self, about: Activation, vouched: Vouched) -> Activation:
+        manifest = vouched.manifest
+        if manifest is None:
+            return about
+        state = self._state()
+        mark = state.marks.get(manifest.name)
+        older = mark is not None and manifest.sequence < mark.sequence
+        return replace(
+            about,
+            name=manifest.name,
+            sequence=manifest.sequence,
+            key=vouched.key.id if vouched.key else "",
+            permit=state.permits.get(vouched.digest) if older else None,
+        )
+
+    def _is_in_force(self, vouched: Vouched) -> bool:
+        """The same files under the same name; a token cache that is warm stays so."""
+        current = self._live.latest
+        if current is None or current.digest != vouched.digest:
+            return False
+        return vouched.manifest is None or vouched.manifest.revision == current.revision
+
+    def _keep(self, vouched: Vouched, built: Built | None, brought: Brought, kept: Kept | None) -> None:
+        """Note what is in force from now on. Raises StoreError, BundleError."""
+        snapshot = built.snapshot if built is not None else self._live.latest
+        if self._store is None or kept is not None or snapshot is None:
+            return
+        if built is None and vouched.manifest is None:
+            return  # a directory that says what it said before
+        manifest, archive = to_keep(vouched, built.name if built is not None else "", snapshot.revision)
+        about = Kept(
+            name=manifest.name,
+            revision=snapshot.revision,
+            sequence=manifest.sequence,
+            digest=vouched.digest,
+            key=vouched.key.id if vouched.key else "",
+            source=brought.where,
+            tag=brought.tag,
+            activated=self._clock(),
+        )
+        self._store.activate(manifest, about, archive)
+
+    def _state(self) -> State:
+        return self._store.state() if self._store is not None else State()
+
+    def _permitted(self) -> frozenset[str]:
+        try:
+            return frozenset(self._state().permits)
+        except StoreError:
+            return frozenset()

@@ -1,0 +1,48 @@
+"""What the source of bundles tells about itself."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from extauthz.bundle import Finding, Step
+from extauthz.sources.bundles.store import Permit
+
+Result = Literal["activated", "rejected", "unchanged", "unreachable"]
+
+
+class Activation(Struct, frozen=True, kw_only=True):
+    """How one attempt to put a bundle in force went."""
+
+    result: Result  # unreachable: the source gave no answer; rejected: a bundle that may not come into force
+    where: str = ""  # the source, or the copy on disk
+    revision: str = ""  # of the bundle in force afterwards; "" when there is none
+    digest: str = ""  # likewise
+    name: str = ""  # of the bundle that was looked at, as its manifest says; "" without one
+    sequence: int | None = None  # likewise
+    key: str = ""  # id of the key that vouched for it; "" when nobody did
+    permit: Permit | None = None  # the leave by which it came into force although it is older than what was
+    step: Step | None = None  # where it ended; None when it came through
+    findings: tuple[Finding, ...] = ()  # why it was rejected, or the warnings of what was activated
+    seconds: float = 0.0  # from the question to the source
+
+    def says_the_same(self, other: "Activation | None") -> bool:
+        """Whether it tells nothing new after `other`."""
+        if other is None or self.result not in {"rejected", "unreachable"}:
+            return False
+        return (self.result, self.where, self.step, self.findings) == (
+            other.result,
+            other.where,
+            other.step,
+            other.findings,
+        )
+
+
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    """How the source fares, for status pages and metrics."""
+
+    where: str
+    heard: bool  # whether it was, ever
+    contact_age: float  # seconds since it was last heard, or since the start
+    too_old: bool
+    steps: Mapping[tuple[str, str], int]  # by step and `passed` or `failed`, since the start

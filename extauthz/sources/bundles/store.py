@@ -1,0 +1,235 @@
+"""What was in force, kept on disk: the last good bundle, those before it, and the marks that allow no way back.
+
+Rule 1: everything is written beside its place, synchronised and renamed: a crash leaves the old state or the new one.
+Rule 2: nothing in here is believed for lying here: bundles are verified like ones from afar, and a state file that is
+        not exactly what was written is an error, never an empty one.
+Rule 3: processes may share the directory; each change is made under a lock, on what the file says then.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from extauthz.bundle import Manifest
+from extauthz.bundle.verify import Mark
+
+FORMAT: Final = "extauthz bundle state 1"
+_STATE: Final = "state.json"
+_REVISIONS: Final = "revisions"
+_ARCHIVE, _ABOUT = ".tar.gz", ".json"
+_MAX_STATE_BYTES: Final = 1 << 20
+_NAMED_DIGITS: Final = 16  # of the digest, in file names
+
+
+class StoreError(OSError):
+    """The directory cannot be used, and why."""
+
+
+class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A revision that was in force, and whose archive is still here."""
+
+    id: str = ""  # names its files
+    name: str
+    revision: str
+    sequence: int
+    digest: str  # of its files
+    sha256: str = ""  # of the archive, hex
+    key: str  # id of the key that vouched; "" when nobody had to
+    source: str  # where it came from
+    tag: str  # what the source called it
+    activated: float  # seconds since the epoch; the last time
+
+
+class Permit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Leave to put an older bundle in force: who gave it, and why."""
+
+    operator: str
+    reason: str
+    given: float  # seconds since the epoch
+
+
+class State(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `state.json`."""
+
+    format: str = FORMAT
+    active: str = ""  # id of the revision in force
+    marks: dict[str, Mark] = {}  # by name of a bundle: the highest sequence that was ever in force
+    permits: dict[str, Permit] = {}  # by digest of a bundle
+    contact: float = 0.0  # when the source was last heard, in seconds since the epoch; 0: never
+
+
+class BundleStore:
+    """One state directory."""
+
+    def __init__(self, directory: str, keep: int) -> None:
+        self.directory = Path(directory)
+        self._revisions = self.directory / _REVISIONS
+        self._keep = keep
+
+    def open(self) -> State:
+        """Make the directory if there is none, and read the state. Raises StoreError."""
+        try:
+            self._revisions.mkdir(mode=0o750, parents=True, exist_ok=True)
+            with self._locked():
+                pass
+        except OSError as error:
+            raise self._unusable(error) from error
+        return self.state()
+
+    def state(self) -> State:
+        """What the file says now. Raises StoreError."""
+        try:
+            with (self.directory / _STATE).open("rb") as file:
+                content = file.read(_MAX_STATE_BYTES)
+        except FileNotFoundError:
+            return State()
+        except OSError as error:
+            raise self._unusable(error) from error
+        digest, _, text = content.partition(b"\n")
+        why, state = "", State()
+        try:
+            state = msgspec.json.decode(text, type=State)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            why = str(error).lower()
+        if digest != _sha256(text).encode():
+            why = "its digest does not fit its content"
+        elif state.format != FORMAT:
+            why = f"its format is not `{FORMAT}`"
+        if why:
+            message = (
+                f"`{self.directory / _STATE}` is damaged: {why}: put a good copy back, or move the directory away to "
+                "start without marks, and so without protection against a rollback until a bundle was in force"
+            )
+            raise StoreError(message)
+        return state
+
+    def revisions(self) -> list[Kept]:
+        """What is kept, the newest activation first; what cannot be read is left out. Raises StoreError."""
+        found = []
+        try:
+            for file in self._revisions.glob(f"*{_ABOUT}"):
+                with suppress(FileNotFoundError, msgspec.MsgspecError):
+                    found.append(msgspec.json.decode(file.read_bytes(), type=Kept))
+        except OSError as error:
+            raise self._unusable(error) from error
+        return sorted(found, key=lambda kept: kept.activated, reverse=True)
+
+    def load(self, revision: str) -> tuple[Kept, bytes]:
+        """A kept revision and its archive, by id. Raises StoreError when it is gone or damaged."""
+        file = self._revisions / f"{revision}{_ARCHIVE}"
+        try:
+            kept = msgspec.json.decode(file.with_name(f"{revision}{_ABOUT}").read_bytes(), type=Kept)
+            archive = file.read_bytes()
+        except (OSError, msgspec.MsgspecError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            message = f"the kept bundle `{file}` cannot be read: {str(why).lower()}"
+            raise StoreError(message) from error
+        if hashlib.sha256(archive).hexdigest() != kept.sha256:
+            message = f"the kept bundle `{file}` is damaged: its digest is not the one that was noted"
+            raise StoreError(message)
+        return kept, archive
+
+    def activate(self, manifest: Manifest, kept: Kept, archive: bytes) -> Kept:
+        """Note that this is in force from now on, with its archive; old revisions go. Raises StoreError.
+
+        On return the disk has it. When it fails, what the disk said before still holds.
+        """
+        kept = replace(kept, id=f"{manifest.sequence}-{kept.digest[:_NAMED_DIGITS]}", sha256=_sha256(archive))
+        try:
+            with self._locked():
+                state = self.state()
+                self._write(self._revisions / f"{kept.id}{_ARCHIVE}", archive)
+                self._write(self._revisions / f"{kept.id}{_ABOUT}", msgspec.json.encode(kept))
+                before = state.marks.get(manifest.name)
+                mark = _higher(before, manifest, kept.digest)
+                # Leave to go back ends when something newer comes into force.
+                permits = {} if before is not None and mark.sequence > before.sequence else state.permits
+                marks = {**state.marks, manifest.name: mark}
+                self._save(replace(state, active=kept.id, marks=marks, permits=permits, contact=kept.activated))
+        except StoreError:
+            raise
+        except OSError as error:
+            raise self._unusable(error) from error
+        with suppress(OSError):  # a file too many harms nobody
+            self._prune(kept.id)
+        return kept
+
+    def update(self, change: Callable[[State], State]) -> State:
+        """Replace the state by what `change` makes of it. Raises StoreError."""
+        try:
+            with self._locked():
+                state = change(self.state())
+                self._save(state)
+                return state
+        except StoreError:
+            raise
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _prune(self, active: str) -> None:
+        """Remove what is over the number, and archives of activations that did not come to their end."""
+        listed = self.revisions()
+        stay = {active, *(kept.id for kept in listed[: self._keep])}
+        for file in self._revisions.iterdir():
+            if file.name.removesuffix(_ARCHIVE).removesuffix(_ABOUT) not in stay:
+                file.unlink(missing_ok=True)
+
+    def _save(self, state: State) -> None:
+        text = msgspec.json.encode(state, order="deterministic")
+        self._write(self.directory / _STATE, _sha256(text).encode() + b"\n" + text)
+
+    def _write(self, file: Path, content: bytes) -> None:
+        """Readers and a crash see the old file or the new one. Raises OSError."""
+        fresh = file.with_name(file.name + ".new")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(fresh, flags, 0o640), "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            fresh.replace(file)
+            _sync(file.parent)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for milliseconds
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> StoreError:
+        why = (error.strerror or str(error)).lower()
+        return StoreError(f"the state directory `{self.directory}` cannot be used: {why}")
+
+
+def _higher(mark: Mark | None, manifest: Manifest, digest: str) -> Mark:
+    """Marks only rise: an older bundle that was permitted leaves the mark where it is."""
+    if mark is not None and mark.sequence > manifest.sequence:
+        return mark
+    return Mark(manifest.sequence, digest)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
