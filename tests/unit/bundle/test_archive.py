@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extauthz.bundle import BundleError, Package, encode_manifest, make_manifest, pack, unpack
@@ -138,6 +138,7 @@ def test_a_path_that_ustar_cannot_hold_is_refused_when_built() -> None:
         pack(Package({f"{'x' * 97}.yaml": b""}, b"{}"))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4096))
 def test_any_bytes_end_in_a_package_or_a_refusal(data: bytes) -> None:
     for archive in (data, gz(data), gz(data + bytes(1024))):
@@ -145,6 +146,7 @@ def test_any_bytes_end_in_a_package_or_a_refusal(data: bytes) -> None:
             unpack(archive, "x.tar.gz")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_byte_is_never_read_as_the_same_package(place: int, change: int) -> None:
     """Caught by the checksum of gzip or, where that was mended too, by the signature: see test_trust."""
