@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.callers import Callers
 from extauthz.check import MAX_QUESTIONS, advance
 from extauthz.journal import Journal, JournalError
 from extauthz.model.decision import Decision, Pending, Question, Undecided, VerifySignature
@@ -66,6 +67,7 @@ class Handler:
         self._options, self._on_shed, self._outside = options, on_shed, outside
         self._writer = AnswerWriter(options.answers)
         self._unseen = {reason: self._writer.conclude(Undecided(reason), AnswerContext())[1] for reason in _UNSEEN}
+        self._callers = Callers()
         self.draining = False
 
     def answer(self, arrival: Arrival) -> bytes:
@@ -82,6 +84,10 @@ class Handler:
         kept = iter(self._keep([draft for draft in drafts if isinstance(draft, _Draft)]))
         return [next(kept) if isinstance(draft, _Draft) else draft for draft in drafts]
 
+    def whose(self, raw: bytes) -> str:
+        """The tenant a Check seems to come from, without reading it; "" for credentials that were never verified."""
+        return self._callers.whose(raw)
+
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check: overload, deadline or drain; never recorded."""
         return self._unseen.get(reason, LAST_RESORT)
@@ -96,7 +102,7 @@ class Handler:
             self._on_shed("deadline")
             return self.refuse(Reason.DEADLINE_EXCEEDED)
         trace = arrival.traceparent if _TRACEPARENT.fullmatch(arrival.traceparent) else ""
-        check = _Check(_UNREAD, world, arrival.at or now, trace, arrival.deadline, {})
+        check = _Check(arrival.raw, _UNREAD, world, arrival.at or now, trace, arrival.deadline, {})
         try:
             check.asked = read_check(arrival.raw, self._options.inbound)
             return self._decide(check)
@@ -131,7 +137,12 @@ class Handler:
         except Exception as error:  # noqa: BLE001 - as in _begin
             log.error("a check failed: %s", _Where(error))  # noqa: TRY400
             return self._keep_failed(check)
-        return draft if isinstance(draft, _Unfinished) else self._keep([draft])[0]
+        if isinstance(draft, _Unfinished):
+            return draft
+        subject = draft.record.decision.evidence.subject
+        if subject.has_token:
+            self._callers.remember(check.raw, subject.tenant)
+        return self._keep([draft])[0]
 
     def _ask(self, question: Question, deadline: float | None) -> bytes | bool | None:
         return True if isinstance(question, VerifySignature) else self._outside.ask(question, deadline)
@@ -223,6 +234,7 @@ class Handler:
 class _Check(Struct):
     """One Check on its way, with what it has been told from outside."""
 
+    raw: bytes
     asked: Asked
     world: Snapshot | None
     at: float  # when it came, in seconds since the epoch

@@ -7,6 +7,8 @@ Rule 2: a burst is taken in and worked off; only a queue that stands, because mo
 # A queue that was never empty for so long stands; whatever comes together after a pause of the machine is done sooner.
 _STANDS_SECONDS = 0.02
 _BURST_TIMES = 10  # how much longer a queue may get that does not stand
+# Where the queue stands more are read than can be done, to choose fairly: so many that it takes as long as the work.
+_READ_SECONDS = 15e-6
 _WEIGHT = 0.05  # of one sample in the moving average
 # A pause of the machine or of the collector is not the price of a Check: no sample counts for more than this.
 _MOST_TIMES = 4.0
@@ -20,15 +22,26 @@ class Queue:
         """A standing queue holds `seconds` of work, any queue `most` calls; `first_guess` is the cost of one."""
         self._seconds, self._most, self._cost = seconds, most, first_guess
         self._empty_at = 0.0
-        self._limit = self._burst = 0
+        self._places = 0
         self._bound()
 
+    def emptied(self, now: float) -> None:
+        """Nobody waits now, neither here nor unseen before the door. `now` is in seconds and never jumps."""
+        self._empty_at = now
+
     def is_full(self, waiting: int, now: float) -> bool:
-        """Whether another must be refused while so many wait. `now` is in seconds and never jumps."""
-        if not waiting:
-            self._empty_at = now
-            return False
-        return waiting >= (self._limit if now - self._empty_at > _STANDS_SECONDS else self._burst)
+        """Whether another must be refused while so many wait."""
+        choice = self._places + int(self._seconds / _READ_SECONDS)
+        return waiting >= min(choice if self.stands(now) else self._places * _BURST_TIMES, self._most)
+
+    def stands(self, now: float) -> bool:
+        """Whether more comes than can be done: then only `places` of those that wait can be served in time."""
+        return now - self._empty_at > _STANDS_SECONDS
+
+    @property
+    def places(self) -> int:
+        """How many calls are as much work as may wait."""
+        return self._places
 
     def worked(self, calls: int, seconds: float) -> None:
         """What `calls` have cost together."""
@@ -37,5 +50,4 @@ class Queue:
         self._bound()
 
     def _bound(self) -> None:
-        calls = max(_FEWEST, int(self._seconds / self._cost))
-        self._limit, self._burst = min(calls, self._most), min(calls * _BURST_TIMES, self._most)
+        self._places = min(max(_FEWEST, int(self._seconds / self._cost)), self._most)

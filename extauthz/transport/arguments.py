@@ -12,6 +12,9 @@ def channel_arguments(options: TransportOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
         ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        # calls that nobody has looked at yet; beyond, grpc ends them with an error, which Envoy may let through (T-59)
+        ("grpc.server.max_pending_requests", 8192),
+        ("grpc.server.max_pending_requests_hard_limit", 16384),
         ("grpc.http2.min_ping_interval_without_data_ms", int(options.min_ping_interval_seconds * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 30_000),  # finds Envoys that vanished without closing

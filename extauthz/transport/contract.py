@@ -21,7 +21,7 @@ METHOD = "Check"
 MAX_MESSAGE = (8 << 20) + (256 << 10)
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-OnShed = Callable[[str], None]  # called with the cause: "queue", "verification", "deadline" or "draining"
+OnShed = Callable[[str], None]  # called with the cause: "queue", "tenant", "verification", "deadline" or "draining"
 
 
 class Arrival(Struct, frozen=True, gc=False):
@@ -57,6 +57,10 @@ class Answerer(Protocol):
         """Answer those that memory suffices for, with one write to the journal for all; in the order they came."""
         ...
 
+    def whose(self, raw: bytes) -> str:
+        """Whose Check it seems to be, at next to no cost and for fairness alone; "" where that is not known."""
+        ...
+
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check; costs next to nothing."""
         ...
@@ -68,8 +72,9 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # loop: one thread that decides inline, at a fraction of the cost; stock: grpc's own server with threads;
     # auto: loop where it passes its self-check at the start, else stock, which is logged, counted and shown
     kind: Literal["auto", "loop", "stock"] = "auto"
-    # loop: a queue that stands holds this much work, a burst ten times; the rest is refused at once as `overloaded`
-    max_queue_seconds: Annotated[float, Meta(gt=0, le=1)] = 0.005
+    # loop: a queue that stands holds this much work, shared fairly between tenants; the rest is refused at once as
+    # `overloaded`. A burst that is worked off within 20 ms may be ten times as long.
+    max_queue_seconds: Annotated[float, Meta(gt=0, le=1)] = 0.003
     threads: Annotated[int, Meta(ge=1, le=64)] = 4  # stock: more threads fight over one interpreter lock
     # stock: Checks at work or waiting; what comes on top is refused at once as `overloaded`
     max_concurrent: Annotated[int, Meta(ge=1, le=4096)] = 32

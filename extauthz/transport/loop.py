@@ -21,7 +21,8 @@ from extauthz.transport.admission import Queue
 from extauthz.transport.arguments import channel_arguments
 from extauthz.transport.aside import Aside
 from extauthz.transport.contract import METHOD, SERVICE, Answerer, Arrival, Later, OnShed, TransportOptions
-from extauthz.transport.core import Call, CoreServer, Progress, Stopped
+from extauthz.transport.core import Call, CoreServer, Event, Progress, Stopped
+from extauthz.transport.fair import share_out
 from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.loop_health import METHODS, LoopHealth
 from extauthz.transport.tls import server_credentials
@@ -33,9 +34,12 @@ CHECK = f"/{SERVICE}/{METHOD}"
 _OUTSTANDING = 64
 # More at once would make the first of them wait for the last.
 _BATCH = 32
+# Where the queue stands, more are looked at before some are refused.
+_CHOICE = 128
 # Calls that may wait to be decided, however cheap they are.
 _MOST = 1024
 _FIRST_GUESS, _FIRST_GUESS_COSTLY = 60e-6, 200e-6  # seconds, until measured
+_WAITED_SECONDS = 20e-6  # to take an event that was there takes a quarter of it
 _LOOK_SECONDS = 0.25  # how often calls are looked at whose message has not come
 
 
@@ -63,6 +67,8 @@ class LoopTransport:
         self._open: dict[Call, float] = {}  # begun, their message has not come; when they are given up
         self._ready: list[Call] = []
         self._deciding = 0
+        self._standing = False
+        self._enough = _BATCH  # when so many are ready they are decided, although more may be
         self._costly: deque[tuple[Call, Later]] = deque()
         # shared with those that wait
         self._aside = Aside(options.max_waiting)
@@ -126,7 +132,7 @@ class LoopTransport:
 
     def _run(self) -> None:
         while True:
-            event = self._core.poll(self._until())
+            event = self._next()
             match event:
                 case Call():
                     self._on_call(event)
@@ -137,8 +143,20 @@ class LoopTransport:
                 case Stopped():
                     return
             del event  # see CoreServer.poll
-            if self._ready and (not self._open or len(self._ready) >= _BATCH):
+            if self._ready and len(self._ready) >= (self._enough if self._open or self._standing else 1):
                 self._work()
+
+    def _next(self) -> Event:
+        """The next event; having waited for it means that nobody was waiting for us."""
+        until = self._until()
+        if until == 0.0:
+            return self._core.poll(until)
+        before = time.monotonic()
+        event = self._core.poll(until)
+        now = time.monotonic()
+        if now - before > _WAITED_SECONDS:
+            self._queue.emptied(now)
+        return event
 
     def _until(self) -> float | None:
         """Not at all while there is work; else until a call may have to be given up."""
@@ -160,6 +178,9 @@ class LoopTransport:
             call.fail(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
     def _admit(self, call: Call) -> None:
+        if call.deadline is not None and call.deadline <= self._clock():  # the caller has given up already
+            self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
+            return
         now = time.monotonic()
         if self._queue.is_full(len(self._open) + len(self._ready), now):
             self._shed(call, "queue", Reason.OVERLOADED)
@@ -177,25 +198,52 @@ class LoopTransport:
         """Decide what is ready, then one that costs much; nothing to do means that somebody may be given up."""
         if self._ready:
             self._answer_ready()
+        else:
+            self._queue.emptied(time.monotonic())
         if self._costly:
             self._answer_costly()
         self._give_up()
 
     def _answer_ready(self) -> None:
-        calls, self._ready = self._ready, []
-        self._deciding = len(calls)
+        stands = self._standing = self._queue.stands(time.monotonic())
+        if stands and len(self._ready) > self._queue.places:
+            self._ready = self._give_way(self._ready)
+        size = min(_BATCH, self._queue.places)
+        batch, self._ready = self._ready[:size], self._ready[size:]
+        self._enough = _CHOICE if stands else _BATCH
+        self._deciding = len(batch)
+        self._answer_batch(batch)
+        self._deciding = 0
+
+    def _give_way(self, ready: list[Call]) -> list[Call]:
+        """Who can be served in time; those of whom most are waiting are refused."""
+        answerer = self._answerer
+        if answerer is None:
+            return ready
+        stay, give_way = share_out(ready, self._queue.places, lambda call: answerer.whose(call.raw or b""))
+        for call in give_way:
+            self._shed(call, "tenant", Reason.OVERLOADED)
+        return stay
+
+    def _answer_batch(self, calls: list[Call]) -> None:
         began = time.perf_counter()
         for call, answer in zip(calls, self._decide(calls), strict=True):
             if isinstance(answer, bytes):
                 call.reply(answer)
             elif answer.waits:
                 self._step_aside(call, answer)
-            elif self._costly_queue.is_full(len(self._costly), time.monotonic()):
-                self._shed(call, "verification", Reason.OVERLOADED)
             else:
-                self._costly.append((call, answer))
-        self._deciding = 0
+                self._wait_for_turn(call, answer)
         self._queue.worked(len(calls), time.perf_counter() - began)
+
+    def _wait_for_turn(self, call: Call, later: Later) -> None:
+        now = time.monotonic()
+        if not self._costly:
+            self._costly_queue.emptied(now)
+        if self._costly_queue.is_full(len(self._costly), now):
+            self._shed(call, "verification", Reason.OVERLOADED)
+        else:
+            self._costly.append((call, later))
 
     def _decide(self, calls: list[Call]) -> "list[bytes | Later]":
         answerer = self._answerer

@@ -29,6 +29,9 @@ class _Echo:
     def answer_all(self, arrivals: Sequence[Arrival]) -> list[bytes | Later]:
         return [_Waiting(arrival.raw) if arrival.raw.endswith(b"1") else arrival.raw for arrival in arrivals]
 
+    def whose(self, raw: bytes) -> str:  # noqa: ARG002 - as Answerer says
+        return ""
+
     def refuse(self, reason: Reason) -> bytes:
         return reason.code.encode()
 

@@ -6,6 +6,7 @@ Messages are read with upb and written by hand; `twin` does both with an indepen
 from extauthz.wire.inbound import InboundOptions, read_check
 from extauthz.wire.options import OutboundOptions
 from extauthz.wire.outbound import LAST_RESORT, AnswerContext, AnswerWriter, write_answer
+from extauthz.wire.peek import peek_credential
 from extauthz.wire.settle import settle
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AnswerWriter",
     "InboundOptions",
     "OutboundOptions",
+    "peek_credential",
     "read_check",
     "settle",
     "write_answer",

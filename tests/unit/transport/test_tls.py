@@ -34,6 +34,9 @@ class Answers:
     def answer_all(self, arrivals):
         return [b"a"] * len(arrivals)
 
+    def whose(self, raw):
+        return ""
+
     def refuse(self, reason):
         return b"r"
 

@@ -1,0 +1,31 @@
+"""Whose Checks are waiting: the tenants of credentials that were verified, found again without reading the Check.
+
+Rule 1: it serves fairness under overload and nothing else; a wrong guess costs a caller a retry, never lets one pass.
+Rule 2: it holds no credential, and only so many entries.
+"""
+
+from extauthz.wire import peek_credential
+
+_ENTRIES = 20_000  # of each generation
+
+
+class Callers:
+    """Tenants by credential. Threads share it: its dictionaries are replaced, never walked."""
+
+    def __init__(self, entries: int = _ENTRIES) -> None:
+        """Remember at most twice `entries`."""
+        self._entries = entries
+        self._young: dict[int, str] = {}
+        self._old: dict[int, str] = {}
+
+    def remember(self, raw: bytes, tenant: str) -> None:
+        """The credential of the Check `raw` was verified to be of `tenant`."""
+        if len(self._young) >= self._entries:
+            self._young, self._old = {}, self._young
+        self._young[hash(peek_credential(raw))] = tenant
+
+    def whose(self, raw: bytes) -> str:
+        """The tenant that the Check `raw` seems to come from; "" for all that are not known."""
+        key = hash(peek_credential(raw))
+        found = self._young.get(key)
+        return found if found is not None else self._old.get(key, "")

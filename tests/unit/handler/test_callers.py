@@ -1,0 +1,22 @@
+"""Whose Checks are waiting: known after a verification, bounded, and never the credential itself."""
+
+from extauthz.callers import Callers
+from extauthz.wire.twin import Check, build_check
+
+
+def check(token: str) -> bytes:
+    return build_check(Check(host="a.test", path="/a", headers=(("authorization", f"Bearer {token}"),)))
+
+
+def test_a_credential_that_was_verified_is_its_tenants() -> None:
+    callers = Callers()
+    callers.remember(check("good"), "acme")
+    assert ["acme", ""] == [callers.whose(check("good")), callers.whose(check("forged"))]
+
+
+def test_only_so_many_are_remembered_the_oldest_go_first() -> None:
+    callers = Callers(entries=10)
+    for number in range(25):
+        callers.remember(check(f"t{number}"), "acme")
+    assert ("", "acme") == (callers.whose(check("t4")), callers.whose(check("t24")))
+    assert "acme" == callers.whose(check("t12"))
