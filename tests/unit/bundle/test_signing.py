@@ -1,6 +1,7 @@
 """`messageSignature` and `signedBody` in a bundle: what loads, what does not, and where that is said."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -100,6 +101,15 @@ def test_sg_03_key_files_that_cannot_be_used_are_errors() -> None:
     )
     with pytest.raises(BundleError, match=r"unknown file `keys/tpp-2.json`, did you mean `keys/tpp-1.json`"):
         read_bundle({**FILES, "profile.yaml": missing.encode()}, NoTokenCache())
+
+
+@pytest.mark.parametrize("section", ["messageSignature", "signedBody"])
+def test_sg_03_a_section_without_clients_would_refuse_everybody(section: str) -> None:
+    profile = PROFILE % ("api.bank.test", AUTHENTICATION, "", "")
+    none = re.sub(rf"({section}: .*keys: ){{tpp-1: {{file: keys/tpp-1.json}}}}", r"\1{}", profile)
+    assert none != profile
+    with pytest.raises(BundleError, match=rf"spec\.{section}\.keys: no client has keys"):
+        read_bundle({**FILES, "profile.yaml": none.encode()}, NoTokenCache())
 
 
 def test_sg_04_organisations_are_a_map_of_texts_that_knows_every_client() -> None:

@@ -167,6 +167,7 @@ def test_sg_01_other_signatures_beside_ours_do_no_harm_and_two_of_ours_are_refus
         (f"sig1=1{parameters()}", "sig1=:AAAA:", "no list of components"),
         (f"sig1=(){parameters()}", "", "Signature: a name is missing"),
         (f"sig1=(){parameters()}", "sig1=AAAA", "no bytes under the label"),
+        (f"sig1=(){parameters()}", "sig1=:AAAA:;a=1", "no bytes under the label"),
         (f"sig1=(){parameters()}", "sig1=::", "a signature of no possible length"),
         (f"sig1=(){parameters()}", "sig1=:AAA:", "Signature: bytes that are not base64"),
         (f"sig1=(){parameters()}", "sig1=:AAB=:", "Signature: bytes that are not in their one spelling"),
@@ -213,6 +214,13 @@ def test_sg_02_a_body_is_covered_by_its_digest() -> None:
         said(a_signed_request(method="POST", body=BODY)) == "signature_invalid SG-02: `content-digest` is not covered"
     )
     assert said(a_signed_request((*WITH_BODY, "content-length"), method="POST", body=BODY)) == "accepted"
+    bare = {"content-length": str(len(BODY))}
+    without = replace(a_signed_request(method="POST", headers=bare), body=BODY)
+    assert said(without) == "signature_invalid SG-02: `content-digest` is not covered"
+    claimed = replace(
+        a_signed_request(WITH_BODY, method="POST", headers=bare, claimed={"content-digest": "x"}), body=BODY
+    )
+    assert said(claimed) == "signature_invalid SG-02: a covered field that was not sent"
     empty = a_signed_request(method="POST", headers={"content-length": "0"})
     assert said(empty) == "accepted"
 
@@ -430,6 +438,7 @@ def test_sg_03_the_key_is_one_that_is_registered_for_this_client() -> None:
     nobody = "signature_invalid SG-03: no key is registered for the client"
     assert said(a_signed_request(), subject=replace(CALLER, client="tpp-2")) == nobody
     assert said(a_signed_request(), subject=ANONYMOUS) == nobody
+    assert said(a_signed_request(), replace(RULES, keys={"": RULES.keys[CALLER.client]}), ANONYMOUS) == nobody
     others = replace(RULES, keys={"tpp-2": RULES.keys["tpp-1"]})
     assert said(a_signed_request(), others) == nobody
 

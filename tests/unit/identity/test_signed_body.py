@@ -16,6 +16,7 @@ from extauthz.model.decision import Deny, FirstUse
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.request import Peer
 from extauthz.model.subject import ANONYMOUS
+from tests.fakes import a_request
 from tests.unit.identity.signatures import (
     BODIES,
     CALLER,
@@ -55,9 +56,10 @@ def test_sg_04_a_use_is_told_by_issuer_client_and_jti_alone() -> None:
     assert used(data={"other": 1}, iat=NOW - 1).key == used().key
     assert used(jti="another").key != used().key
     rules = replace(BODIES, keys={"b": BODIES.keys[CLIENT]}, organisations={"b": ORGANISATION})
-    other = judged(a_payment(a_jws()), rules, replace(CALLER, client="b"))
-    assert isinstance(other, FirstUse)
-    assert other.key != used().key
+    namesake = judged(a_payment(a_jws()), subject=replace(CALLER, issuer="https://login.other.test"))
+    for other in (judged(a_payment(a_jws()), rules, replace(CALLER, client="b")), namesake):
+        assert isinstance(other, FirstUse)
+        assert other.key != used().key
 
 
 def test_sg_04_a_gateway_and_a_sidecar_may_each_count_a_use_of_their_own() -> None:
@@ -193,6 +195,8 @@ def test_sg_04_nothing_is_read_of_a_payload_whose_signature_does_not_hold() -> N
 def test_sg_04_only_registered_clients_sign() -> None:
     nobody = "no key is registered for the client"
     assert judged(a_payment(a_jws()), subject=ANONYMOUS) == nobody
+    everybody = replace(BODIES, keys={"": BODIES.keys[CLIENT]}, organisations={"": ORGANISATION})
+    assert judged(a_payment(a_jws()), everybody, ANONYMOUS) == nobody
     assert judged(a_payment(a_jws()), subject=replace(CALLER, client="tpp-2")) == nobody
     unknown = replace(BODIES, organisations={})
     assert judged(a_payment(a_jws()), unknown) == "`iss` is not the client's organisation"
@@ -209,6 +213,13 @@ def test_sg_04_a_body_that_is_not_here_in_whole_is_refused() -> None:
 @pytest.mark.parametrize("media_type", ["application/json", "", "application/jwt+json", "application/jwt, text/plain"])
 def test_sg_04_other_media_types_are_refused(media_type: str) -> None:
     assert judged(a_payment(a_jws(), media_type=media_type)) == "not of the media type"
+
+
+def test_sg_04_two_media_types_are_none() -> None:
+    """Joined, the second would hide behind a parameter of the first."""
+    headers = [("content-type", "application/jwt;a=b"), ("content-type", "text/html")]
+    request = replace(a_request("POST", "/payments", host="api.bank.test", headers=headers), body=a_jws())
+    assert judged(request) == "not of the media type"
 
 
 @pytest.mark.parametrize(
