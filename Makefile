@@ -71,6 +71,7 @@ generate: $(STAMP) ## protobuf code and the reference pages that are generated f
 lock: $(STAMP) ## pin dependencies anew, with hashes
 	$(BIN)/uv pip compile --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --quiet pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --quiet pyproject.toml --extra dev -o requirements/dev.txt
+	$(BIN)/uv pip compile --generate-hashes --no-emit-index-url --python-version 3.11 --quiet --constraint requirements/dev.txt pyproject.toml --extra loadtest -o requirements/loadtest.txt
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --python-version 3.11 --quiet --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean:
