@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from extauthz.cli.demo_stack import start_issuer
-from loadtest import bench_report, figures, h2load, report, servers
+from loadtest import bench_report, figures, h2load, memory, report, servers
 from loadtest.bench_runs import OPEN, STREAMS, VARIED, Bench, Cell, Sample
 from loadtest.http2 import Question
 from loadtest.openloop import Client, sharp_timers
@@ -159,13 +159,14 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5, help="of every scenario and server (5)")
     options.add_argument("--seconds", type=float, default=2.0, help="of one run (2)")
-    options.add_argument("--only-ratios", action="store_true", help="leave out steps and scaling")
+    options.add_argument("--only-ratios", action="store_true", help="leave out memory, steps and growth")
     options.add_argument("--pinned-only", action="store_true", help="leave out the runs that are not pinned")
     options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="server setting")
     given = options.parse_args()
     measured = cells((*STREAMS, OPEN, *VARIED), free=not given.pinned_only)
     result = compare(measured, given.rounds, given.seconds, given.set)
     if not given.only_ratios:
+        result["memory"] = memory.measure()
         result |= {name: value for name, value in steps().items() if name != "rounds"}
     report.say_files(bench_report.write(result))
     for name, ratio in result["cpu_ratio"].items():

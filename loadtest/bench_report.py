@@ -37,7 +37,7 @@ def write(result: dict[str, Any]) -> list[Path]:
             for each in rows
         ],
     )
-    tables = [table, *_steps(result, plots), *_growth(result)]
+    tables = [table, *_steps(result, plots), *_growth(result), *_memory(result)]
     around = report.Table("Measured on", ("", ""), list(result["environment"].items()))
     return report.write(servers.RESULTS, "bench", result, plots, [*tables, around])
 
@@ -62,3 +62,11 @@ def _growth(result: dict[str, Any]) -> list[report.Table]:
     title = f"Growth (goal: below {result['goal']:g}); longest pause of the collector"
     pause = f"{title} {result['longest_gc_pause_ms']:.3f} ms"
     return [report.Table(pause, ("what", "size", "us a Check", "ratio"), rows)]
+
+
+def _memory(result: dict[str, Any]) -> list[report.Table]:
+    rows = [
+        (name, each["rss_mb"], each["peak_mb"], each["limit_mb"]) for name, each in result.get("memory", {}).items()
+    ]
+    head = ("worker", "resident MB", "at most MB", "limit MB")
+    return [report.Table("Memory: the example bank; 10,000 policies and 100,000 tokens", head, rows)] if rows else []
