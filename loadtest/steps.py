@@ -48,7 +48,8 @@ SCALE_CASE = Case(
 # (name, how deep it is shown, who owns the function, its name)
 STEPS: list[tuple[str, int, Any, str]] = [
     ("read_check", 0, extauthz.handler, "read_check"),
-    ("parse (upb)", 1, extauthz.wire.inbound, "_parse"),
+    ("path", 1, extauthz.wire.inbound, "_read_path"),
+    ("facts", 1, extauthz.wire.inbound, "_read_facts"),
     ("decide", 0, extauthz.handler, "advance"),
     ("profile", 1, ProfileIndex, "find"),
     ("FAPI headers", 1, FapiHeaders, "check_headers"),

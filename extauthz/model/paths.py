@@ -21,6 +21,9 @@ MAX_SEGMENTS = 64
 # as `!` while the upstream gets the byte itself (threat 9). `+` stays itself, as in RFC 3986: only form
 # encoding, which belongs to queries, reads it as a space.
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~$&'()*+,=:@/]*")
+# What most paths look like: of these characters alone, no empty segment, none that ends with a dot. It tells nothing
+# that `_canonicalise_any` would not, in a fourth of its time. Possessive: one pass.
+_USUAL = re.compile(r"(?:/[A-Za-z0-9\-._~$&'()*+,=:@]++(?<!\.))++")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*")
 _ENCODED_VERBATIM = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*")
 # RFC 3986 query; brackets, braces, bars and quotes are tolerated, for clients commonly leave them raw. So is
@@ -58,14 +61,23 @@ def canonicalise(raw: str, *, verbatim: bool = False) -> Path | Ambiguous:
     """
     if len(raw) > MAX_PATH:
         return Ambiguous("T-13", "longer than 8 KiB")
+    path, _, query = raw.partition("?")
+    if _USUAL.fullmatch(path) and (not query or _QUERY.fullmatch(query)):
+        segments = tuple(path[1:].split("/"))
+        if len(segments) <= MAX_SEGMENTS:
+            return Path(CanonicalPath(path), segments, query)
+    return _canonicalise_any(raw, path, query, _ENCODED_VERBATIM if verbatim else _ENCODED)
+
+
+def _canonicalise_any(raw: str, path: str, query: str, encoded: re.Pattern[str]) -> Path | Ambiguous:
+    """Every step, for paths that are not usual."""
     if not raw.startswith("/"):
         return Ambiguous("T-13", "not in origin form: it must begin with `/`")
     if raw.startswith("//"):
         return Ambiguous("T-12", "two slashes in front, which some parsers read as an authority")
-    path, _, query = raw.partition("?")
     if not _QUERY.fullmatch(query):
         return Ambiguous("T-07", "a character in the query that no client may send raw")
-    decoded = path if _PLAIN.fullmatch(path) else _unquote(path, _ENCODED_VERBATIM if verbatim else _ENCODED)
+    decoded = path if _PLAIN.fullmatch(path) else _unquote(path, encoded)
     if isinstance(decoded, Ambiguous):
         return decoded
     if decoded == "/":

@@ -2,18 +2,21 @@
 
 from typing import Any
 
+from envoy.config.core.v3.base_pb2 import Metadata
 from msgspec.json import encode
 
 Namespaces = tuple[tuple[str, bytes], ...]
 
 
-def read_metadata(context: Any) -> Namespaces:  # noqa: ANN401 - upb messages have no static type
-    """`core.v3.Metadata.filter_metadata` by namespace, each a JSON object.
+def read_metadata(raw: bytes) -> Namespaces:
+    """`core.v3.Metadata.filter_metadata` by namespace, each a JSON object. Raises DecodeError for bytes that are none.
 
     Numbers were doubles on the way, so large integers are not exact. `typed_filter_metadata` is left out: its types
     are open-ended.
     """
-    found = context.filter_metadata
+    if not raw:
+        return ()
+    found = Metadata.FromString(raw).filter_metadata
     return tuple((name, encode(_plain_struct(found[name]))) for name in sorted(found))
 
 

@@ -5,9 +5,11 @@ import re
 import unicodedata
 from urllib.parse import quote, unquote, urlparse, urlsplit
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import extauthz.model.paths
 from extauthz.model.paths import Path, canonicalise
 
 PIECES = [
@@ -142,3 +144,11 @@ def test_t11_no_character_outside_of_ascii_normalises_into_ascii():
         char = chr(code)
         if unicodedata.normalize("NFKC", char).isascii() or unicodedata.normalize("NFKD", char).isascii():
             assert not isinstance(canonicalise("/" + quote(char)), Path), hex(code)
+
+
+@given(paths, st.sampled_from(["", "?", "?a=b", "?a=b%20c&d", "?<"]), st.booleans())
+def test_the_short_way_for_usual_paths_gives_what_the_long_way_gives(path, query, verbatim):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extauthz.model.paths, "_USUAL", re.compile(r"(?!)"))
+        expected = canonicalise(path + query, verbatim=verbatim)
+    assert expected == canonicalise(path + query, verbatim=verbatim)
