@@ -19,7 +19,7 @@ from extauthz.policy.asked import within_int64
 from extauthz.policy.flaws import TOO_DEEP, Flaw, compile_flaws
 from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.lowering import Data, Expression, NotLoweredError, Scope, lower
-from extauthz.policy.program import FAILED, Program, Read, by_cel, lowered, part_of_now
+from extauthz.policy.program import FAILED, Program, Read, by_cel, limits_of, lowered, part_of_now
 from extauthz.policy.variables import VARIABLES
 
 __all__ = ["FAILED", "MAX_LENGTH", "Conditions", "Flaw", "Program"]
@@ -126,10 +126,12 @@ class Conditions:
             else:
                 reads.extend((name, key, variable.keyed(key)) for key in sorted(keys))
         given = {name: self._data[name] for name in usage.keys if name in self._data}
-        slow, otherwise = "", by_cel(self._evaluator(checked), reads, given)
+        limits = limits_of(collects=usage.collects, splits=usage.splits)
+        slow, otherwise = "", by_cel(self._evaluator(checked), reads, given, limits)
         value = otherwise
         try:
-            value = lowered(self._lower(checked, usage, reads), [read for _, _, read in reads], otherwise)
+            expression = self._lower(checked, usage, reads)
+            value = lowered(expression, [read for _, _, read in reads], otherwise, collects=usage.collects)
         except NotLoweredError as error:
             slow = str(error)
         params = usage.keys.get("params", set())

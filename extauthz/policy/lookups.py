@@ -25,6 +25,8 @@ class Usage:
         self.keys: dict[str, set[str] | None] = {}  # by variable the constant keys; None: all of it
         self.looked_up: set[str] = set()  # data files read by lookup
         self.loops = 0  # deepest nesting of comprehensions
+        self.collects = False  # there is a `map` or a `filter`
+        self.splits = False  # there is a `split`
 
     def whole(self, name: str) -> None:
         """All of a variable is read."""
@@ -60,8 +62,10 @@ class _Walk:
             self.usage.whole(self._names[node.id])
         for child in _children(node):
             self.visit(child, loops)
+        self.usage.splits |= node.call_expr.function == "split"
         if node.HasField("comprehension_expr"):
             loop = node.comprehension_expr
+            self.usage.collects |= loop.accu_init.WhichOneof("expr_kind") == "list_expr"
             for part in (loop.accu_init, loop.loop_condition, loop.loop_step, loop.result):
                 self.visit(part, loops + 1)
 

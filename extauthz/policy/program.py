@@ -5,16 +5,20 @@ Rule 2: only what an expression names is read, all of it first: what is unreadab
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
+from sys import maxsize
 from typing import Any, Final
 
 from cel_expr_python import cel
 from msgspec import Struct
 
 from extauthz.policy.asked import Asked
-from extauthz.policy.lowering import ABSENT, BeyondError, Expression, FailedError, SpentError, result
+from extauthz.policy.lowering import ABSENT, ALLOWANCE, BeyondError, Expression, FailedError, SpentError, result
 from extauthz.policy.variables import Reader, UnreadableError, for_cel
 
 FAILED: Final = object()
+MAX_COLLECTED: Final = 200  # elements: `map` and `filter` take 1 ms for 200 in CEL's evaluator, 3 s for 5,000
+MAX_SPLIT: Final = 1_000  # characters
 Evaluate = Callable[[Asked], object]
 Read = tuple[str, str | None, Reader]  # variable, key (None: all of it), and how it is read
 
@@ -29,6 +33,7 @@ _ERRORS: Final = (
     ArithmeticError,
     AttributeError,
 )
+_COUNTS: Final = 2  # of loops, before their variables in the frame
 # Kinds of results that Python sees as they are.
 _PLAIN: Final = frozenset(("bool", "int", "double", "string"))
 
@@ -46,8 +51,13 @@ class Program(Struct, frozen=True, gc=False):
     headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
 
 
-def by_cel(evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, object]) -> Evaluate:
-    """Evaluation by CEL (`cel.Expression.eval`); `data` are the files that are handed over as a whole."""
+def by_cel(
+    evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, object], limits: tuple[int, int] | None = None
+) -> Evaluate:
+    """Evaluation by CEL (`cel.Expression.eval`); `data` are the files that are handed over as a whole.
+
+    `limits`, if any: on the length of lists and of texts that are read.
+    """
 
     def value(asked: Asked) -> object:
         given = dict(data)
@@ -55,6 +65,8 @@ def by_cel(evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, 
         try:
             for name, key, read in reads:
                 found = read(asked)
+                if limits is not None and not _is_within(found, *limits):
+                    return FAILED
                 if key is None:
                     given[name] = for_cel(found)
                     continue
@@ -62,11 +74,45 @@ def by_cel(evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, 
                 if found is not ABSENT:
                     keys[key] = found
             outcome = evaluate(data=given)
-            return FAILED if outcome.type() == cel.Type.ERROR else outcome.plain_value()
+            return FAILED if outcome.type() == cel.Type.ERROR else _plain(outcome)
         except _ERRORS:
             return FAILED
 
     return value
+
+
+def _plain(outcome: Any) -> object:  # noqa: ANN401 - cel.Value
+    """A result as a Python value.
+
+    Not by `plain_value` where a null may be in it: in cel-expr-python 0.1.3 each costs the process a reference to None
+    that it does not own, and some thousand of them its life (`deallocating None`).
+    """
+    kind = outcome.type()
+    if kind == cel.Type.NULL:
+        return None
+    name = kind.name()
+    if name.startswith("LIST"):
+        return [_plain(member) for member in outcome.value()]
+    if name.startswith("MAP"):
+        return {key: _plain(member) for key, member in outcome.value().items()}
+    found: object = outcome.plain_value()
+    return found
+
+
+def limits_of(*, collects: bool, splits: bool) -> tuple[int, int] | None:
+    """What keeps CEL's evaluator from copying a list at each of thousands of steps, for a request chose its length."""
+    return (MAX_COLLECTED, MAX_SPLIT if splits else maxsize) if collects else None
+
+
+def _is_within(value: Any, length: int, text: int) -> bool:  # noqa: ANN401 - any value of a variable
+    kind = type(value)
+    if kind is str:
+        return len(value) <= text
+    if kind is dict:
+        return len(value) <= length and all(_is_within(member, length, text) for member in value.values())
+    if kind is list or kind is tuple:
+        return len(value) <= length and all(_is_within(member, length, text) for member in value)
+    return True
 
 
 def part_of_now(evaluate: Callable[..., Any]) -> Callable[[Any], object]:
@@ -79,15 +125,14 @@ def part_of_now(evaluate: Callable[..., Any]) -> Callable[[Any], object]:
             raise BeyondError from None
         if outcome.type() == cel.Type.ERROR:
             raise FailedError
-        found: object = outcome.plain_value()
-        return found
+        return _plain(outcome)
 
     return value
 
 
-def lowered(expression: Expression, readers: Sequence[Reader], otherwise: Evaluate) -> Evaluate:
-    """Evaluation by closures, and by `otherwise` where only CEL can tell."""
-    frame = _frame(readers, expression.variables)
+def lowered(expression: Expression, readers: Sequence[Reader], otherwise: Evaluate, *, collects: bool) -> Evaluate:
+    """Evaluation by closures, and by `otherwise` where only CEL can tell; `collects`: with `map` or `filter`."""
+    frame = _frame(readers, [0, inf if collects else ALLOWANCE, *[None] * expression.variables])
     inner = expression.root.run
     run = inner if expression.root.kind in _PLAIN else lambda values: result(inner(values))
 
@@ -102,10 +147,9 @@ def lowered(expression: Expression, readers: Sequence[Reader], otherwise: Evalua
     return value
 
 
-def _frame(readers: Sequence[Reader], variables: int) -> Callable[[Asked], list[Any]]:
-    """What makes the list that closures read: what the expression reads, then what its loops need."""
-    more = [0, *[None] * variables] if variables else []
-    if more or not readers:
+def _frame(readers: Sequence[Reader], more: list[Any]) -> Callable[[Asked], list[Any]]:
+    """What makes the list that closures read: what the expression reads, then what its loops need, if it has any."""
+    if len(more) > _COUNTS or not readers:
         return lambda asked: [*[read(asked) for read in readers], *more]
     first, *rest = readers
     if not rest:

@@ -82,7 +82,7 @@ def _text(attribute: str, *, http: bool = True) -> Variable:
 
     def read(asked: Asked) -> str:
         value: str = get(asked)
-        if value.isprintable() or is_text(value):
+        if (value.isascii() and "\0" not in value) or is_text(value):
             return value
         raise UnreadableError
 
@@ -94,9 +94,10 @@ def _texts(attribute: str) -> Variable:
 
     def read(asked: Asked) -> tuple[str, ...]:
         value: tuple[str, ...] = get(asked)
-        if all(map(str.isprintable, value)) or all(map(is_text, value)):
-            return value
-        raise UnreadableError
+        for text in value:
+            if not is_text(text):
+                raise UnreadableError
+        return value
 
     return Variable(_TEXTS, "strings", read)
 

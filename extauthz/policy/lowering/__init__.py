@@ -2,6 +2,7 @@
 
 from extauthz.policy.lowering.calls import NotLoweredError
 from extauthz.policy.lowering.lookup import Data
+from extauthz.policy.lowering.loops import ALLOWANCE
 from extauthz.policy.lowering.lower import Expression, Scope, lower
 from extauthz.policy.lowering.nodes import Kind, Run
 from extauthz.policy.lowering.values import (
@@ -17,6 +18,7 @@ from extauthz.policy.lowering.values import (
 
 __all__ = [
     "ABSENT",
+    "ALLOWANCE",
     "BeyondError",
     "Data",
     "Expression",

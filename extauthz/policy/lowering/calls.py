@@ -35,6 +35,14 @@ _ARITHMETIC: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "_/_": operators.divide,
     "_%_": operators.modulo,
 }
+# Where Python does what CEL does, and neither errs.
+_NATIVE: Final[dict[tuple[str, Kind], Callable[[Any, Any], Any]]] = {
+    ("_+_", "string"): operator.add,
+    ("_+_", "bytes"): operator.add,
+    ("_+_", "double"): operator.add,
+    ("_-_", "double"): operator.sub,
+    ("_*_", "double"): operator.mul,
+}
 _CONVERSIONS: Final[dict[str, tuple[Callable[[Any], Any], Kind]]] = {
     "int": (conversions.to_int, "int"),
     "uint": (conversions.to_uint, "uint"),
@@ -69,7 +77,7 @@ def call(function: str, arguments: Sequence[Lowered]) -> Lowered:
     if function in _COMPARISONS:
         return _comparison(_COMPARISONS[function], arguments)
     if function in _ARITHMETIC:
-        return _arithmetic(_ARITHMETIC[function], arguments)
+        return _arithmetic(function, arguments)
     if count == 1 and function in GETTERS:
         return strict(part_of(function), arguments, "int")
     if function == "join":
@@ -80,18 +88,24 @@ def call(function: str, arguments: Sequence[Lowered]) -> Lowered:
 def _text(function: str, arguments: Sequence[Lowered]) -> Lowered:
     run, types = FUNCTIONS[function, len(arguments)]
     known = all(argument.kind == _KINDS_OF[wanted] for argument, wanted in zip(arguments, types, strict=True))
-    return strict(run if known else typed(run, types), arguments, _TEXT_RESULTS.get(function, "string"))
+    kind = _TEXT_RESULTS.get(function, "string")
+    if not known:
+        return strict(typed(run, types), arguments, kind)
+    return strict(run, arguments, kind, errs=function in {"split", "charAt", "substring"})
 
 
 def _comparison(test: Callable[[Any, Any], bool], arguments: Sequence[Lowered]) -> Lowered:
     left, right = arguments
     if left.kind == right.kind and left.kind not in _DYNAMIC:
-        return strict(test, arguments, "bool")
+        return strict(test, arguments, "bool", errs=False)
     return strict(partial(compare, test), arguments, "bool")
 
 
-def _arithmetic(function: Callable[[Any, Any], Any], arguments: Sequence[Lowered]) -> Lowered:
+def _arithmetic(name: str, arguments: Sequence[Lowered]) -> Lowered:
     left, right = arguments
+    function = _ARITHMETIC[name]
+    if left.kind == right.kind and (name, left.kind) in _NATIVE:
+        return strict(_NATIVE[name, left.kind], arguments, left.kind, errs=False)
     known = left.kind == right.kind and left.kind in {*_NUMBERS, "string", "strings", "bytes"}
     return strict(function, arguments, left.kind if known else "dyn")
 
@@ -99,7 +113,7 @@ def _arithmetic(function: Callable[[Any, Any], Any], arguments: Sequence[Lowered
 def _equal(left: Lowered, right: Lowered) -> Lowered:
     # A Python text equals nothing but texts, whatever the other side is.
     native = "string" in {left.kind, right.kind} or (left.kind == right.kind and left.kind not in _DYNAMIC)
-    return strict(operator.eq if native else same, (left, right), "bool")
+    return strict(operator.eq if native else same, (left, right), "bool", errs=False)
 
 
 def _unequal(left: Lowered, right: Lowered) -> Lowered:
@@ -108,11 +122,11 @@ def _unequal(left: Lowered, right: Lowered) -> Lowered:
 
 def _member(wanted: Lowered, container: Lowered) -> Lowered:
     if container.kind in MAPS and wanted.kind == "string":
-        return strict(operator.contains, (container, wanted), "bool")
+        return strict(operator.contains, (container, wanted), "bool", errs=False)
     if container.kind == "strings":  # nothing but texts equals one of these
         if container.is_const and wanted.kind == "string" and len(container.const) > _SET_FROM:
             container = constant(frozenset(container.const), "dyn")
-        return strict(operator.contains, (container, wanted), "bool")
+        return strict(operator.contains, (container, wanted), "bool", errs=False)
     return strict(operators.member, (wanted, container), "bool")
 
 
@@ -125,7 +139,7 @@ def _index(container: Lowered, key: Lowered) -> Lowered:
 
 def _size(value: Lowered) -> Lowered:
     known = value.kind in {"string", "bytes", *LISTS, *MAPS}
-    return strict(len if known else operators.size, (value,), "int")
+    return strict(len if known else operators.size, (value,), "int", errs=not known)
 
 
 def _matches(text: Lowered, pattern: Lowered) -> Lowered:
@@ -134,7 +148,8 @@ def _matches(text: Lowered, pattern: Lowered) -> Lowered:
     match = matcher(pattern.const)
     if match is None:
         leave(f"`matches({pattern.const!r})`")
-    return strict(match if text.kind == "string" else typed(match, (str,)), (text,), "bool")
+    known = text.kind == "string"
+    return strict(match if known else typed(match, (str,)), (text,), "bool", errs=not known)
 
 
 _OPERATORS: Final[dict[tuple[str, int], Callable[..., Lowered]]] = {

@@ -85,5 +85,5 @@ def _missing(*_: object) -> object:
 def _member(wanted: Lowered, container: Lowered, data: Data) -> Lowered:
     texts = data.texts(container.const) if container.is_const and container.kind == "strings" else None
     if texts is not None and len(texts) > _SET_FROM:
-        return strict(lambda value: type(value) is str and value in texts, [wanted], "bool")
+        return strict(lambda value: type(value) is str and value in texts, [wanted], "bool", errs=False)
     return call("@in", [wanted, container])

@@ -17,6 +17,7 @@ from extauthz.policy.lowering.lookup import Data, look_up
 from extauthz.policy.lowering.loops import Place, collect, count_one, quantifier
 from extauthz.policy.lowering.macros import read_macro
 from extauthz.policy.lowering.nodes import (
+    ERROR,
     MAPS,
     Frame,
     Kind,
@@ -51,7 +52,7 @@ class Expression(Struct, frozen=True):
     """A lowered expression."""
 
     root: Lowered
-    variables: int  # of its loops; with any, the frame goes on with a count and these
+    variables: int  # of its loops; with any, the frame goes on with what the loops may take, and these
 
 
 def lower(node: Node, scope: Scope) -> Expression:
@@ -152,7 +153,7 @@ class _Walk:
             leave("a loop that is none of the macros")
         items = self.visit(node.iter_range)
         first = self._scope.free
-        place = Place(first, first + 1 + self.variables)
+        place = Place(first, first + 1, first + 2 + self.variables)
         self.variables += 1
         hidden = self._around.get(node.iter_var)
         texts = items.kind in {"strings", *MAPS}  # a map is walked by its keys
@@ -193,7 +194,7 @@ def _present(slot: int, kind: Kind) -> Lowered:
             raise FailedError
         return value
 
-    return Lowered(run, kind)
+    return Lowered(run, kind, ERROR)
 
 
 def _is_present(slot: int) -> Lowered:

@@ -25,6 +25,7 @@ Kind = Literal[
 LISTS: Final = ("strings", "list")
 MAPS: Final = ("map", "string_map")
 _NONE: Final = object()
+ERROR: Final = 25  # the cost of raising and catching
 
 
 class Lowered(Struct, frozen=True):
@@ -32,6 +33,7 @@ class Lowered(Struct, frozen=True):
 
     run: Run
     kind: Kind = "dyn"
+    cost: int = 1  # what one evaluation takes at most, loops left out; one is about 0.1 us
     loops: bool = False  # there is a loop in it
     slot: int = -1  # it is but a read of this slot
     const: Any = _NONE
@@ -47,7 +49,7 @@ _KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int", float: "double", st
 
 def constant(value: Any, kind: Kind | None = None) -> Lowered:
     """A value that is known."""
-    return Lowered(lambda _: value, kind or _KINDS.get(type(value), "dyn"), const=value)
+    return Lowered(lambda _: value, kind or _KINDS.get(type(value), "dyn"), cost=0, const=value)
 
 
 def read(slot: int, kind: Kind) -> Lowered:
@@ -55,17 +57,27 @@ def read(slot: int, kind: Kind) -> Lowered:
     return Lowered(lambda frame: frame[slot], kind, slot=slot)
 
 
-def strict(function: Callable[..., Any], arguments: Sequence[Lowered], kind: Kind = "dyn") -> Lowered:
-    """A function of one or more values that errs when an argument does; computed now when all are known."""
+def strict(
+    function: Callable[..., Any], arguments: Sequence[Lowered], kind: Kind = "dyn", *, errs: bool = True
+) -> Lowered:
+    """A function of one or more values that errs when an argument does; computed now when all are known.
+
+    `errs`: it may also err by itself.
+    """
     if all(argument.is_const for argument in arguments):
         try:
             return constant(function(*(argument.const for argument in arguments)), kind)
         except (LookupError, BeyondError):
             pass  # again and again
-    loops = any(argument.loops for argument in arguments)
+    cost = 1 + cost_of(arguments) + (ERROR if errs else 0)
     if any(argument.loops for argument in arguments[1:]):
-        return Lowered(_careful(function, [argument.run for argument in arguments]), kind, loops=True)
-    return Lowered(_call(function, arguments), kind, loops)
+        return Lowered(_careful(function, [argument.run for argument in arguments]), kind, cost, loops=True)
+    return Lowered(_call(function, arguments), kind, cost, loops=any(argument.loops for argument in arguments))
+
+
+def cost_of(operands: Sequence[Lowered]) -> int:
+    """What all of them take."""
+    return sum(operand.cost for operand in operands)
 
 
 def _call(function: Callable[..., Any], arguments: Sequence[Lowered]) -> Run:
@@ -127,17 +139,16 @@ def truth(operand: Lowered) -> Test:
 def negation(operand: Lowered) -> Lowered:
     """`!a`."""
     inner = truth(operand)
-    return Lowered(lambda frame: not inner(frame), "bool", operand.loops)
+    return Lowered(lambda frame: not inner(frame), "bool", 1 + operand.cost, loops=operand.loops)
 
 
 def junction(operands: Sequence[Lowered], decisive: bool) -> Lowered:  # noqa: FBT001 - False of `&&`, True of `||`
     """`a && b && …`: what is decisive wins over an error, wherever either stands."""
     runs = tuple(map(truth, operands))
-    loops = any(operand.loops for operand in operands)
-    if len(runs) > 2:  # noqa: PLR2004
-        return Lowered(_many(runs, decisive), "bool", loops)
-    left, right = runs
-    return Lowered(_either(left, right) if decisive else _both(left, right), "bool", loops)
+    left, right = runs[:2]
+    run = _many(runs, decisive) if len(runs) > 2 else _either(left, right) if decisive else _both(left, right)  # noqa: PLR2004
+    cost = len(runs) * (1 if all(operand.kind == "bool" for operand in operands) else 1 + ERROR) + cost_of(operands)
+    return Lowered(run, "bool", cost, loops=any(operand.loops for operand in operands))
 
 
 def _both(left: Test, right: Test) -> Test:
@@ -190,7 +201,8 @@ def choice(condition: Lowered, yes: Lowered, no: Lowered) -> Lowered:
     return Lowered(
         lambda frame: first(frame) if test(frame) else second(frame),
         yes.kind if yes.kind == no.kind else "dyn",
-        condition.loops or yes.loops or no.loops,
+        1 + cost_of((condition, yes, no)),
+        loops=condition.loops or yes.loops or no.loops,
     )
 
 
@@ -201,8 +213,8 @@ def list_of(elements: Sequence[Lowered]) -> Lowered:
         return constant(tuple(element.const for element in elements), kind)
     runs = [element.run for element in elements]
     if any(element.loops for element in elements):
-        return Lowered(_careful(lambda *values: list(values), runs), kind, loops=True)
-    return Lowered(lambda frame: [run(frame) for run in runs], kind)
+        return Lowered(_careful(lambda *values: list(values), runs), kind, 1 + cost_of(elements), loops=True)
+    return Lowered(lambda frame: [run(frame) for run in runs], kind, 1 + cost_of(elements))
 
 
 def map_of(entries: dict[str, Lowered]) -> Lowered:
@@ -210,4 +222,4 @@ def map_of(entries: dict[str, Lowered]) -> Lowered:
     names = tuple(entries)
     kind: Kind = "string_map" if all(entry.kind == "string" for entry in entries.values()) else "map"
     whole = list_of(tuple(entries.values()))
-    return strict(lambda values: dict(zip(names, values, strict=True)), [whole], kind)
+    return strict(lambda values: dict(zip(names, values, strict=True)), [whole], kind, errs=False)

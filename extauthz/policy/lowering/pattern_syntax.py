@@ -18,7 +18,13 @@ _CLASSES: Final[dict[str, Ranges]] = {
     "d": ((48, 57),),
     "w": ((48, 57), (65, 90), (95, 95), (97, 122)),
     "s": ((9, 10), (12, 13), (32, 32)),
+    "t": ((9, 9),),
+    "n": ((10, 10),),
+    "v": ((11, 11),),
+    "f": ((12, 12),),
+    "r": ((13, 13),),
 }
+_NEGATED: Final = {"D": "d", "W": "w", "S": "s"}
 _PUNCTUATION: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~")
 _SPECIAL: Final = frozenset("\\.+*?()|[]{}^$")
 _COUNTS = re.compile(r"([0-9]{1,3})(?:(,)([0-9]{1,3})?)?\}", re.ASCII)
@@ -152,8 +158,8 @@ class _Reader:
         char = self._take()
         if char in _CLASSES:
             return _CLASSES[char]
-        if char.lower() in _CLASSES:
-            return _without(_CLASSES[char.lower()])
+        if char in _NEGATED:
+            return _without(_CLASSES[_NEGATED[char]])
         if char not in _PUNCTUATION:
             raise UnknownError
         return ((ord(char), ord(char)),)

@@ -24,7 +24,9 @@ from extauthz.policy.lowering.pattern_syntax import (
     read_pattern,
     write_pattern,
 )
+from extauthz.policy.lowering.values import BeyondError
 
+MAX_TEXT: Final = 1_000  # characters: RE2 is slower to begin and faster to go on
 MAX_POSITIONS: Final = 300  # characters of a pattern when its repetitions are written out
 
 
@@ -40,7 +42,13 @@ def matcher(pattern: str) -> Callable[[str], bool] | None:
     except UnknownError:
         return None
     match = re.compile(write_pattern(tree) + (r"\Z" if ends else "")).match
-    return lambda text: match(text) is not None
+
+    def found(text: str) -> bool:
+        if len(text) > MAX_TEXT:
+            raise BeyondError
+        return match(text) is not None
+
+    return found
 
 
 def _of_text(plain: str, *, starts: bool, ends: bool) -> Callable[[str], bool]:

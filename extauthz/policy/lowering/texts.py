@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from extauthz.policy.lowering.values import BeyondError, FailedError, is_list
 
-_SMALL: Final = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
-_CAPITAL: Final = {letter: letter - 32 for letter in range(ord("a"), ord("z") + 1)}
 # Unicode's White_Space, which is not quite what Python strips.
 _BLANK: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
@@ -51,8 +49,8 @@ FUNCTIONS: Final[dict[tuple[str, int], tuple[Function, tuple[type, ...]]]] = {
     ("contains", 2): (str.__contains__, (str, str)),
     ("startsWith", 2): (str.startswith, (str, str)),
     ("endsWith", 2): (str.endswith, (str, str)),
-    ("lowerAscii", 1): (lambda text: text.translate(_SMALL), (str,)),
-    ("upperAscii", 1): (lambda text: text.translate(_CAPITAL), (str,)),
+    ("lowerAscii", 1): (lambda text: text.encode().lower().decode(), (str,)),  # bytes know the letters of ASCII alone
+    ("upperAscii", 1): (lambda text: text.encode().upper().decode(), (str,)),
     ("trim", 1): (lambda text: text.strip(_BLANK), (str,)),
     ("replace", 3): (str.replace, (str, str, str)),
     ("split", 2): (_split, (str, str)),

@@ -86,9 +86,15 @@ def compare(test: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
 
 def is_text(value: str) -> bool:
     """Whether CEL's evaluator would see all of a text: its binding ends one at a NUL and takes no lone surrogates."""
-    if value.isprintable():  # nearly always, and ten times as fast
+    if "\0" in value:
+        return False
+    if value.isascii():
         return True
-    return "\0" not in value and (value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_plain(value: Any) -> bool:
@@ -102,7 +108,7 @@ def is_plain(value: Any) -> bool:
         return all(type(key) is str and is_text(key) and is_plain(member) for key, member in value.items())
     if kind is list:
         for member in value:
-            if not (type(member) is str and member.isprintable()) and not is_plain(member):  # mostly texts
+            if not (type(member) is str and member.isascii() and "\0" not in member) and not is_plain(member):
                 return False
         return True
     return kind is bool or kind is float or value is None
