@@ -46,6 +46,7 @@ def show(directory: Path, form: str) -> None:
         "tenants": len(snapshot.tenants),
         "rules": sum(len(policy.rules) for policy in snapshot.policies.policies),
         "cases": len(built.tests),
+        "slow": [{"name": rule, "condition with": holds} for rule, holds in snapshot.policies.slow_conditions],
         "profiles": [
             {
                 "name": profile.name,

@@ -19,7 +19,7 @@ from extauthz.policy.asked import within_int64
 from extauthz.policy.flaws import TOO_DEEP, Flaw, compile_flaws
 from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.lowering import Data, Expression, NotLoweredError, Scope, lower
-from extauthz.policy.program import FAILED, Program, Read, by_cel, limits_of, lowered, part_of_now
+from extauthz.policy.program import FAILED, Program, Read, by_cel, limits_of, lowered, part_of_now, plain
 from extauthz.policy.variables import VARIABLES
 
 __all__ = ["FAILED", "MAX_LENGTH", "Conditions", "Flaw", "Program"]
@@ -91,7 +91,7 @@ class Conditions:
         part = checked_pb2.CheckedExpr(reference_map=tree.reference_map, type_map=tree.type_map, expr=node)
         try:
             result = self._evaluator(part)(data={})
-            return FAILED if result.type() == cel.Type.ERROR else result.plain_value()
+            return FAILED if result.type() == cel.Type.ERROR else plain(result)
         except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError):
             return FAILED
 
@@ -185,7 +185,7 @@ class Conditions:
             elif size > BIG_DATA:
                 flaws.append(
                     Flaw(
-                        f"`{name}` has {size} entries and is copied at each evaluation: "
+                        f"`{name}` has {size} entries and is read as a whole at each evaluation: "
                         f"look entries up by key, as in `{name}[key]` or `key in {name}`",
                         "warning",
                         "large-data",

@@ -96,6 +96,13 @@ class PolicySet:
         self._kinds = Kinds(self._rules)
         self._shortlists: Memo[Kind, Shortlist] = Memo(_MAX_SHORTLISTS, _MAX_BYTES, _weigh)
 
+    @property
+    def slow_conditions(self) -> tuple[tuple[str, str], ...]:
+        """Rules (`policy/rule`) with an expression that is left to CEL's evaluator at each request, and for what."""
+        return tuple(
+            sorted((rule.full_name, program.slow) for rule in self._rules for program in rule.programs if program.slow)
+        )
+
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
         asked = Asked(request, subject, tenant, now)

@@ -74,14 +74,14 @@ def by_cel(
                 if found is not ABSENT:
                     keys[key] = found
             outcome = evaluate(data=given)
-            return FAILED if outcome.type() == cel.Type.ERROR else _plain(outcome)
+            return FAILED if outcome.type() == cel.Type.ERROR else plain(outcome)
         except _ERRORS:
             return FAILED
 
     return value
 
 
-def _plain(outcome: Any) -> object:  # noqa: ANN401 - cel.Value
+def plain(outcome: Any) -> object:  # noqa: ANN401 - cel.Value
     """A result as a Python value.
 
     Not by `plain_value` where a null may be in it: in cel-expr-python 0.1.3 each costs the process a reference to None
@@ -92,9 +92,9 @@ def _plain(outcome: Any) -> object:  # noqa: ANN401 - cel.Value
         return None
     name = kind.name()
     if name.startswith("LIST"):
-        return [_plain(member) for member in outcome.value()]
+        return [plain(member) for member in outcome.value()]
     if name.startswith("MAP"):
-        return {key: _plain(member) for key, member in outcome.value().items()}
+        return {key: plain(member) for key, member in outcome.value().items()}
     found: object = outcome.plain_value()
     return found
 
@@ -125,7 +125,7 @@ def part_of_now(evaluate: Callable[..., Any]) -> Callable[[Any], object]:
             raise BeyondError from None
         if outcome.type() == cel.Type.ERROR:
             raise FailedError
-        return _plain(outcome)
+        return plain(outcome)
 
     return value
 

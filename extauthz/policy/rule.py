@@ -42,6 +42,11 @@ class Rule(Struct, frozen=True, gc=False):
         """`policy/rule`, as recorded in `condition_errors`."""
         return f"{self.policy}/{self.name}"
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """Every expression: the condition and those of the obligations."""
+        return (*((self.condition,) if self.condition else ()), *(self.plan.programs() if self.plan else ()))
+
     def test(self, asked: Asked) -> tuple[Outcome, str]:
         """The outcome and the path pattern that matched. Leaves the captures in `asked.params`."""
         candidate = self.candidate(asked)

@@ -1,6 +1,7 @@
 """`extauthz bundle`: what people and pipelines see, and the exit codes they rely on."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -153,6 +154,15 @@ def test_show_describes_what_would_be_in_force(directory: Path) -> None:
     text = run("show", str(directory)).output
     assert f"digest: {shown['digest']}\n" in text
     assert "  api: hosts api.bank.test, paths /api/**, authentication required\n" in text
+
+
+def test_show_lists_conditions_that_cel_itself_evaluates_at_each_request(directory: Path) -> None:
+    assert json.loads(run("show", "--format", "json", str(directory)).output)["slow"] == []
+    policy = (directory / "policy.yaml").read_text()
+    changed = re.sub("condition: .*", "condition: subject.id.matches('x|y')", policy)
+    assert changed != policy
+    (directory / "policy.yaml").write_text(changed)
+    assert "slow:\n  staff/read: condition with `matches('x|y')`\n" in run("show", str(directory)).output
 
 
 def test_a_warning_that_is_ignored_is_gone_and_does_not_fail(directory: Path) -> None:
