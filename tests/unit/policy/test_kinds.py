@@ -18,7 +18,7 @@ from extauthz.policy.kinds import Kinds
 from extauthz.policy.sources import TEXT_FIELDS
 from tests.fakes import a_request
 from tests.unit.policy.bench import ALICE, NOW, policy_set, verdict
-from tests.unit.policy.test_equivalence import HOSTS, SEGMENTS, SPECS, SUBJECTS, TENANTS
+from tests.unit.policy.generated import HOSTS, SEGMENTS, SPECS, SUBJECTS, TENANTS
 from tests.unit.policy.test_gates import without_gates
 
 BOB = replace(ALICE, id="bob", roles=("clerk",))
