@@ -52,6 +52,7 @@ class JournalStatus(Struct, frozen=True, kw_only=True):
     position: int  # records in the journal, over all boots
     records: int  # written
     bytes: int  # written
+    writes: int  # calls of the kernel for that; under load one is for many records
     failures: int  # writes, checkpoints and synchronisations that failed
     segments: int  # files
     head: str  # hash of the last record
@@ -144,6 +145,7 @@ class Journal:
             position=writer.position,
             records=written,
             bytes=writer.bytes,
+            writes=writer.writes,
             failures=writer.failures,
             segments=segments,
             head=writer.head,

@@ -37,6 +37,7 @@ class ChainWriter:
         """Open a new segment behind `ending`. Raises OSError when that cannot be done."""
         self.failures = 0  # writes, checkpoints and synchronisations that failed
         self.bytes = 0  # written by this boot
+        self.writes = 0  # with records; each may hold a batch of them
         self.position = ending.position  # records in the whole journal
         self.bundle_digest = ""
         self.error = ""  # why the last write failed; "" when it did not
@@ -196,6 +197,7 @@ class ChainWriter:
         if self.error:
             self.error = ""
         self.bytes += len(data)
+        self.writes += 1
 
     def _begin_segment(self) -> None:
         """Go on in the next file. The old one is complete on the disk before the new one has a record."""

@@ -138,6 +138,12 @@ FAMILIES = (
         "extauthz_journal_bytes", "gauge", ("sink",), "Bytes written to the journal since the start.", across="total"
     ),
     Family(
+        "extauthz_journal_writes_total",
+        "counter",
+        ("sink",),
+        "Writes to the journal; under load one is for many records.",
+    ),
+    Family(
         "extauthz_journal_sink_lag_records",
         "gauge",
         ("sink",),
@@ -291,6 +297,7 @@ def _journal(readings: Readings) -> Iterator[Metric]:
         {own: journal.records, **{name: sink.delivered for name, sink in sinks.items()}},
     )
     yield gauge("extauthz_journal_bytes", {own: journal.bytes})
+    yield counter("extauthz_journal_writes_total", {own: journal.writes})
     yield gauge("extauthz_journal_sink_lag_records", {name: sink.lag for name, sink in sinks.items()})
     yield counter(
         "extauthz_journal_failures_total",

@@ -52,6 +52,8 @@ class JournalReadings(Protocol):
     @property
     def bytes(self) -> int: ...  # noqa: D102
     @property
+    def writes(self) -> int: ...  # noqa: D102
+    @property
     def failures(self) -> int: ...  # noqa: D102
     @property
     def sinks(self) -> Sequence[SinkReadings]: ...  # noqa: D102

@@ -4,7 +4,8 @@ Rule 1: what is refused is refused at once; nobody waits in a queue that is long
 Rule 2: a burst is taken in and worked off; only a queue that stands, because more comes than can be done, is cut short.
 """
 
-# A queue that was never empty for so long stands; whatever comes together after a pause of the machine is done sooner.
+# A queue that so much work has not emptied stands. In work, not in time: what has gathered during a pause of the
+# machine is a burst.
 _STANDS_SECONDS = 0.02
 _BURST_TIMES = 10  # how much longer a queue may get that does not stand
 # Where the queue stands more are read than can be done, to choose fairly: so many that it takes as long as the work.
@@ -21,22 +22,23 @@ class Queue:
     def __init__(self, seconds: float, most: int, first_guess: float) -> None:
         """A standing queue holds `seconds` of work, any queue `most` calls; `first_guess` is the cost of one."""
         self._seconds, self._most, self._cost = seconds, most, first_guess
-        self._empty_at = 0.0
+        self._worked = 0.0  # seconds since it was empty
         self._places = 0
         self._bound()
 
-    def emptied(self, now: float) -> None:
-        """Nobody waits now, neither here nor unseen before the door. `now` is in seconds and never jumps."""
-        self._empty_at = now
+    def emptied(self) -> None:
+        """Nobody waits now, neither here nor unseen before the door."""
+        self._worked = 0.0
 
-    def is_full(self, waiting: int, now: float) -> bool:
+    def is_full(self, waiting: int) -> bool:
         """Whether another must be refused while so many wait."""
         choice = self._places + int(self._seconds / _READ_SECONDS)
-        return waiting >= min(choice if self.stands(now) else self._places * _BURST_TIMES, self._most)
+        return waiting >= min(choice if self.stands else self._places * _BURST_TIMES, self._most)
 
-    def stands(self, now: float) -> bool:
+    @property
+    def stands(self) -> bool:
         """Whether more comes than can be done: then only `places` of those that wait can be served in time."""
-        return now - self._empty_at > _STANDS_SECONDS
+        return self._worked > _STANDS_SECONDS
 
     @property
     def places(self) -> int:
@@ -46,6 +48,7 @@ class Queue:
     def worked(self, calls: int, seconds: float) -> None:
         """What `calls` have cost together."""
         sample = min(seconds / calls, self._cost * _MOST_TIMES)
+        self._worked += calls * sample
         self._cost += _WEIGHT * (sample - self._cost)
         self._bound()
 

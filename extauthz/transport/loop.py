@@ -153,9 +153,8 @@ class LoopTransport:
             return self._core.poll(until)
         before = time.monotonic()
         event = self._core.poll(until)
-        now = time.monotonic()
-        if now - before > _WAITED_SECONDS:
-            self._queue.emptied(now)
+        if time.monotonic() - before > _WAITED_SECONDS:
+            self._queue.emptied()
         return event
 
     def _until(self) -> float | None:
@@ -181,11 +180,10 @@ class LoopTransport:
         if call.deadline is not None and call.deadline <= self._clock():  # the caller has given up already
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
             return
-        now = time.monotonic()
-        if self._queue.is_full(len(self._open) + len(self._ready), now):
+        if self._queue.is_full(len(self._open) + len(self._ready)):
             self._shed(call, "queue", Reason.OVERLOADED)
             return
-        self._open[call] = now + self._options.message_timeout_seconds
+        self._open[call] = time.monotonic() + self._options.message_timeout_seconds
         call.receive()
 
     def _on_message(self, call: Call) -> None:
@@ -199,13 +197,13 @@ class LoopTransport:
         if self._ready:
             self._answer_ready()
         else:
-            self._queue.emptied(time.monotonic())
+            self._queue.emptied()
         if self._costly:
             self._answer_costly()
         self._give_up()
 
     def _answer_ready(self) -> None:
-        stands = self._standing = self._queue.stands(time.monotonic())
+        stands = self._standing = self._queue.stands
         if stands and len(self._ready) > self._queue.places:
             self._ready = self._give_way(self._ready)
         size = min(_BATCH, self._queue.places)
@@ -237,10 +235,9 @@ class LoopTransport:
         self._queue.worked(len(calls), time.perf_counter() - began)
 
     def _wait_for_turn(self, call: Call, later: Later) -> None:
-        now = time.monotonic()
         if not self._costly:
-            self._costly_queue.emptied(now)
-        if self._costly_queue.is_full(len(self._costly), now):
+            self._costly_queue.emptied()
+        if self._costly_queue.is_full(len(self._costly)):
             self._shed(call, "verification", Reason.OVERLOADED)
         else:
             self._costly.append((call, later))

@@ -7,13 +7,22 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from extauthz.model.reasons import Reason
 from extauthz.transport import METHOD, SERVICE, Arrival, ListenOptions, LoopTransport, StockTransport, TransportOptions
 
 CHECK = f"/{SERVICE}/{METHOD}"
 LAST_RESORT = b"last resort"
+
+
+class HealthStub:
+    """grpc.health.v1's client; the generated one refuses to work with an older grpcio, which is under test here too."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        encode, decode = health_pb2.HealthCheckRequest.SerializeToString, health_pb2.HealthCheckResponse.FromString
+        self.Check = channel.unary_unary("/grpc.health.v1.Health/Check", encode, decode)
+        self.Watch = channel.unary_stream("/grpc.health.v1.Health/Watch", encode, decode)
 
 
 class Echo:
@@ -219,7 +228,7 @@ def test_health_is_answered_while_checks_wait_for_the_outside(kind: str) -> None
         server.echo.gate.clear()
         slow = server.channel.unary_unary(CHECK).future(b"slow", timeout=20)
         assert until(lambda: server.transport.inflight == 1)
-        stub = health_pb2_grpc.HealthStub(server.channel)
+        stub = HealthStub(server.channel)
         assert 1 == stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
         assert not slow.done()
     finally:
@@ -277,7 +286,7 @@ def test_t63_metadata_beyond_the_limit_is_refused_by_the_core(served: Served) ->
 
 @pytest.mark.parametrize("service", ["", SERVICE])
 def test_health_follows_the_state_for_the_server_and_the_service(served: Served, service: str) -> None:
-    stub = health_pb2_grpc.HealthStub(served.channel)
+    stub = HealthStub(served.channel)
     asked = health_pb2.HealthCheckRequest(service=service)
     assert health_pb2.HealthCheckResponse.NOT_SERVING == stub.Check(asked, timeout=5).status
     served.transport.set_serving(True)
@@ -286,13 +295,13 @@ def test_health_follows_the_state_for_the_server_and_the_service(served: Served,
 
 def test_health_of_an_unknown_service_is_not_found(served: Served) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
+        HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
     assert grpc.StatusCode.NOT_FOUND == error.value.code()
 
 
 def test_a_health_watch_sees_every_change_and_ends_with_the_drain(served: Served) -> None:
     states = []
-    stream = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+    stream = HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
     reader = threading.Thread(target=_read, args=(stream, states))
     reader.start()
     assert until(lambda: states == ["NOT_SERVING"])
@@ -309,7 +318,7 @@ def _read(stream, states: list[str]) -> None:
 
 
 def test_many_health_watchers_do_not_hold_up_checks(served: Served) -> None:
-    stub = health_pb2_grpc.HealthStub(served.channel)
+    stub = HealthStub(served.channel)
     streams = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(30)]
     assert b"answer:x" == served.check(b"x")
     served.transport.set_serving(True)

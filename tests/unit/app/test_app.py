@@ -165,6 +165,32 @@ def test_drain_answers_and_records_what_is_in_flight(
     assert verify(running.journal).ok
 
 
+def test_checks_that_come_together_are_decided_together_with_one_write_to_the_journal(tmp_path: Path) -> None:
+    running = Running(tmp_path, transport__kind="loop", transport__maxQueueSeconds=1)
+    raw = build_check(Check(host="open.test", path="/public/a"))
+    call = running.channel.unary_unary(CHECK)
+    for _ in range(20):
+        running.ask()
+    alone = _journal(running)
+    for _ in range(5):
+        futures = [call.future(raw, timeout=20) for _ in range(100)]
+        assert all(read_answer(future.result()).allowed for future in futures)
+    together = _journal(running)
+    running.stop()
+    assert together["records"] - alone["records"] == 500
+    assert 0 < together["writes"] - alone["writes"] < 400
+    assert verify(running.journal).ok
+
+
+def _journal(running: Running) -> dict[str, float]:
+    lines = running.metrics().splitlines()
+    start = 'extauthz_journal_{}_total{{sink="journal"}} '
+    return {
+        name: next(float(line.split()[1]) for line in lines if line.startswith(start.format(name)))
+        for name in ("records", "writes")
+    }
+
+
 def _inflight(running: Running) -> float:
     line = next(line for line in running.metrics().splitlines() if line.startswith("extauthz_inflight_checks "))
     return float(line.split()[1])

@@ -39,7 +39,7 @@ class Worker:
 
     def journal(self, records: int, lag: int) -> "Worker":
         status = JournalStatus(
-            position=records, records=records, bytes=10 * records, failures=0, segments=1, head="", error="",
+            position=records, records=records, bytes=10 * records, writes=records, failures=0, segments=1, head="", error="",
             sinks=(SinkStatus("stdout", lag, records - lag, 0, 0),),
         )  # fmt: skip
         self.metrics.set_journal(lambda: status)

@@ -110,6 +110,7 @@ def test_names_and_labels_are_those_of_the_contract() -> None:
         "extauthz_token_verifications_total": ("issuer", "result", "cached"),
         "extauthz_journal_records_total": ("sink",),
         "extauthz_journal_bytes": ("sink",),
+        "extauthz_journal_writes_total": ("sink",),
         "extauthz_journal_sink_lag_records": ("sink",),
         "extauthz_journal_failures_total": ("sink",),
         "extauthz_inflight_checks": (),
@@ -294,7 +295,7 @@ def test_business_counters_take_listed_values_and_other(metrics: Metrics) -> Non
 def test_bundle_keys_and_journal_are_read_at_the_scrape(metrics: Metrics) -> None:
     sink = SinkStatus("console", lag=7, delivered=93, lost=1, failures=2)
     status = JournalStatus(
-        position=100, records=100, bytes=9000, failures=3, segments=1, head="", error="", sinks=(sink,)
+        position=100, records=100, bytes=9000, writes=40, failures=3, segments=1, head="", error="", sinks=(sink,)
     )
     metrics.set_journal(lambda: status)
     metrics.set_inflight(lambda: 4)
@@ -314,6 +315,7 @@ def test_bundle_keys_and_journal_are_read_at_the_scrape(metrics: Metrics) -> Non
         ("extauthz_journal_records_total", "journal"): 100,
         ("extauthz_journal_records_total", "console"): 93,
         ("extauthz_journal_bytes", "journal"): 9000,
+        ("extauthz_journal_writes_total", "journal"): 40,
         ("extauthz_journal_sink_lag_records", "console"): 7,
         ("extauthz_journal_failures_total", "journal"): 3,
         ("extauthz_journal_failures_total", "console"): 2,

@@ -3,30 +3,38 @@
 from extauthz.transport.admission import Queue
 
 
-def a_queue(cost: float = 0.001) -> Queue:
-    """5 ms of work may stand, at a millisecond a call."""
+def a_queue(cost: float) -> Queue:
+    """5 ms of work may stand, at `cost` seconds a call; empty."""
     queue = Queue(0.005, 1024, cost)
     for _ in range(200):
         queue.worked(1, cost)
+    queue.emptied()
     return queue
 
 
-def most(queue: Queue, now: float) -> int:
-    return next(waiting for waiting in range(1, 2000) if queue.is_full(waiting, now))
+def most(queue: Queue) -> int:
+    return next(waiting for waiting in range(2000) if queue.is_full(waiting))
 
 
 def test_a_burst_may_be_ten_times_as_long_as_what_can_be_done_where_the_queue_stands() -> None:
-    queue = a_queue(0.0001)
-    queue.emptied(1.0)
-    assert (500, 383, 50) == (most(queue, 1.01), most(queue, 1.03), queue.places)
-    assert [False, True] == [queue.stands(1.01), queue.stands(1.03)]
+    queue = a_queue(0.000099)
+    assert (False, 500, 50) == (queue.stands, most(queue), queue.places)
+    queue.worked(210, 210 * 0.000099)
+    assert (True, 383, 50) == (queue.stands, most(queue), queue.places)
 
 
 def test_a_moment_of_emptiness_makes_it_a_burst_again() -> None:
     queue = a_queue(0.0001)
-    assert 383 == most(queue, 5.0)
-    queue.emptied(5.0)
-    assert 500 == most(queue, 5.01)
+    queue.worked(300, 0.03)
+    assert queue.stands
+    queue.emptied()
+    assert not queue.stands
+
+
+def test_what_gathers_during_a_pause_of_the_machine_is_a_burst() -> None:
+    queue = a_queue(0.0001)
+    queue.worked(1, 0.5)
+    assert not queue.stands
 
 
 def test_the_dearer_the_work_the_fewer_may_wait_but_never_less_than_a_few() -> None:
@@ -41,4 +49,6 @@ def test_one_pause_of_the_machine_does_not_change_the_price_of_work() -> None:
 
 def test_no_queue_is_longer_than_its_bound_in_calls() -> None:
     queue = a_queue(1e-9)
-    assert (1024, 1024) == (most(queue, 0.01), most(queue, 9.0))
+    assert 1024 == most(queue)
+    queue.worked(10**9, 1.0)
+    assert (True, 1024) == (queue.stands, most(queue))
