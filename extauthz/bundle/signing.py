@@ -133,7 +133,7 @@ def _read_keys(
         name = spec.file
         if name not in sources.files:
             known = [path for path in sources.files if path.endswith(".json")]
-            problems.append(Problem(at, f"unknown file `{name}`{suggestion(name, known)}"))
+            problems.append(Problem(at, f"unknown file `{name}`{suggestion(name, known)}", code="unknown-name"))
             continue
         try:
             parse_json(sources.files[name], name)  # for its caps and its refusal of duplicate keys
@@ -144,11 +144,11 @@ def _read_keys(
         except JwksError as error:
             problems.append(Problem(at, f"`{name}`: {error}"))
             continue
-        problems += [Problem(at, f"`{name}`: {why}", "warning") for why in left_out]
+        problems += [Problem(at, f"`{name}`: {why}", "warning", "unusable-key") for why in left_out]
         if not keys:
             problems.append(Problem(at, f"`{name}` has no key that may be used here"))
         if any(not key.id for key in keys.keys):
-            problems.append(Problem(at, f"`{name}`: a key without `kid` is never found", "warning"))
+            problems.append(Problem(at, f"`{name}`: a key without `kid` is never found", "warning", "unusable-key"))
         found[client] = keys
     return found
 
@@ -161,7 +161,8 @@ def _organisations(reference: str, documents: Documents, problems: list[Problem]
         return None
     if name == reference or name not in documents.data:
         known = [f"data.{file}" for file in documents.data]
-        problems.append(Problem(at, f"unknown data file `{reference}`{suggestion(reference, known)}"))
+        message = f"unknown data file `{reference}`{suggestion(reference, known)}"
+        problems.append(Problem(at, message, code="unknown-name"))
         return None
     value: Any = documents.data[name]
     if not isinstance(value, dict) or not all(isinstance(item, str) and item for item in value.values()):
@@ -207,5 +208,5 @@ def _limit(limit: int | None, otherwise: int, problems: list[Problem], section: 
             "`includeRequestBodyInCheck`) with `maxRequestBytes: <n>`, `allowPartialMessage: false` and "
             "`packAsBytes: true`, and write the same `maxBodyBytes: <n>` here"
         )
-        problems.append(Problem(section, message, "warning"))
+        problems.append(Problem(section, message, "warning", "unknown-body-limit"))
     return limit or otherwise
