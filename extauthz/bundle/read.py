@@ -7,6 +7,7 @@ import gc
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Struct
 
@@ -34,6 +35,7 @@ class Built(Struct, frozen=True):
     warnings: list[Finding]
     tests: tuple[Case, ...]
     name: str = UNNAMED  # of the Bundle document
+    data: Mapping[str, Any] = {}  # what conditions read as `data.<file>`
 
 
 def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
@@ -99,7 +101,12 @@ def _build(documents: Documents, compiled: Compiled, findings: list[Finding], di
     )
     cases = [case for document in documents.by_kind["PolicyTest"] for case in read_cases(document, compiled.issuers)]
     return Built(
-        snapshot, tuple(compiled.issuers.values()), in_order(findings), tuple(cases), about.name if about else UNNAMED
+        snapshot=snapshot,
+        issuers=tuple(compiled.issuers.values()),
+        warnings=in_order(findings),
+        tests=tuple(cases),
+        name=about.name if about else UNNAMED,
+        data=documents.data,
     )
 
 

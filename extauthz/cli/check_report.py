@@ -1,15 +1,15 @@
-"""What `extauthz check` says about a decision: as a value for programs, as text for people."""
+"""What `extauthz check` and `bundle explain` say about a decision, as a value for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import click
 from msgspec import Struct
 
+from extauthz.cli.check_steps import Step, steps_of
 from extauthz.model.decision import Allow, Decision, Deny
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
-from extauthz.policy import RuleTrace
+from extauthz.policy import Closer, PartTrace, RuleTrace
 from extauthz.snapshot import Snapshot
 from extauthz.wire.twin import Answer
 
@@ -23,8 +23,6 @@ _BY_POLICY = frozenset(
         Reason.SCOPE_INSUFFICIENT,
     }
 )
-_COLOURS = {"allow": "green", "deny": "red", "undecided": "yellow"}
-_MARKS = {"match": "+", "no match": "-", "error": "!", "scope missing": "-"}
 
 
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -55,7 +53,9 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     body: str
     shadow: tuple[str, ...]  # rules in shadow mode that matched
     condition_errors: tuple[str, ...]
-    rules: tuple[RuleTrace, ...]  # every rule that was tried
+    steps: tuple[Step, ...]  # of the path, in order
+    rules: tuple[RuleTrace, ...]  # every rule that speaks about the route; none when the path ended before
+    other_rules: int  # how many speak about other hosts, paths, methods or tenants
 
 
 def report(
@@ -65,13 +65,14 @@ def report(
     answer: Answer,
     now: int,
     notes: Sequence[str],
+    closer: Closer,
 ) -> Report:
     """Everything about one decision. Ids in headers are placeholders."""
     evidence, reason = decision.evidence, decision.reason
     subject = evidence.subject
     rules: list[RuleTrace] = []
     if isinstance(asked, Request) and reason in _BY_POLICY:
-        rules = world.policies.explain(asked, subject, evidence.tenant, now)
+        rules = world.policies.explain(asked, subject, evidence.tenant, now, closer)
     return Report(
         outcome=reason.outcome,
         reason=reason.code,
@@ -98,7 +99,9 @@ def report(
         body=answer.body,
         shadow=tuple(f"{match.policy}/{match.rule} ({match.effect})" for match in evidence.shadow),
         condition_errors=evidence.condition_errors,
+        steps=tuple(steps_of(asked, decision, world)),
         rules=tuple(rules),
+        other_rules=sum(len(policy.rules) for policy in world.policies.policies) - len(rules),
     )
 
 
@@ -127,72 +130,13 @@ def _closest(rules: Sequence[RuleTrace]) -> str:
     if not rules:
         return "no allow rule speaks about this host, path and method"
     closest = min(rules, key=lambda trace: len(trace.failed))
-    missing = ", ".join(f"{part.field} (found {part.seen})" for part in closest.failed)
+    missing = ", ".join(_missing(part, closest) for part in closest.failed)
     return f"no rule allows it; the closest is `{closest.policy}/{closest.rule}`, where this does not match: {missing}"
 
 
-def print_text(found: Report) -> None:
-    """The report for a terminal."""
-    click.secho(f"{found.outcome.upper()}  {found.reason}  HTTP {found.status}", fg=_COLOURS[found.outcome], bold=True)
-    click.echo(found.explanation)
-    for note in found.notes:
-        click.echo(f"note: {note}")
-    click.echo()
-    _print_facts(
-        (
-            ("profile", found.profile or "none"),
-            ("subject", found.subject or "anonymous"),
-            ("roles", ", ".join(found.roles)),
-            ("sender", ", ".join(found.sender_proofs)),
-            ("tenant", found.tenant),
-            ("policy", f"{found.policy}/{found.rule}" if found.policy else ""),
-            ("route", found.route),
-            ("check", found.check),
-            ("shadow", ", ".join(found.shadow)),
-            ("errors", ", ".join(found.condition_errors)),
-            ("revision", f"{found.revision} ({found.digest[:12]})"),
-            ("as of", found.now),
-        )
-    )
-    _print_pairs("headers set for the upstream", found.upstream_headers)
-    _print_list("headers removed", found.removed_headers)
-    _print_pairs("query parameters set", found.set_query)
-    _print_list("query parameters removed", found.removed_query)
-    _print_pairs("headers to the client", found.client_headers)
-    if found.body:
-        _print_lines("body to the client", [found.body])
-    if found.rules:
-        click.echo("\nrules that were tried")
-        for trace in found.rules:
-            mode = " in shadow" if trace.mode == "shadow" else ""
-            click.echo(f"  {_MARKS[trace.result]} {trace.policy}/{trace.rule} ({trace.effect}{mode}): {trace.result}")
-            for part in trace.parts:
-                click.echo(f"      {_MARKS[part.result]} {part.field}: {part.result}, found {part.seen}")
-
-
-def _print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    for name, value in facts:
-        if value:
-            click.echo(f"{name + ':':10}{_plain(value)}")
-
-
-def _print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
-    _print_lines(title, [f"{name}: {value}" for name, value in pairs])
-
-
-def _print_lines(title: str, lines: Sequence[str]) -> None:
-    if lines:
-        click.echo(f"\n{title}")
-        for line in lines:
-            click.echo(f"  {_plain(line)}")
-
-
-def _print_list(title: str, names: Sequence[str]) -> None:
-    if names:
-        click.echo(f"\n{title}")
-        click.echo(click.wrap_text(_plain(", ".join(names)), 110, "  ", "  "))
-
-
-def _plain(text: str) -> str:
-    """Claims and headers may hold what a terminal would obey."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def _missing(part: PartTrace, trace: RuleTrace) -> str:
+    """What a part lacks; of a condition the last of its parts that failed."""
+    failed = [branch for branch in trace.branches if branch.result in {"false", "error"}]
+    if part.field == "condition" and len(trace.branches) > 1 and failed:
+        return f"condition (`{' '.join(failed[-1].text.split())}`: {failed[-1].result})"
+    return f"{part.field} (found {part.seen})"

@@ -19,6 +19,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import Subject
 from extauthz.policy.asked import Asked, asked_of_connection
+from extauthz.policy.closer import Closer
 from extauthz.policy.document import Effect, Mode
 from extauthz.policy.explain import RuleTrace, trace_rule
 from extauthz.policy.gates import Look, caller, kind_of_caller
@@ -143,11 +144,13 @@ class PolicySet:
         rules = (self._connection_rules[position].candidate(asked) for position in positions)
         return _decide((candidate for candidate in rules if candidate is not None), asked, NO_OBLIGATIONS)
 
-    def explain(self, request: Request, subject: Subject, tenant: str, now: int) -> list[RuleTrace]:
+    def explain(
+        self, request: Request, subject: Subject, tenant: str, now: int, closer: Closer | None = None
+    ) -> list[RuleTrace]:
         """What became of each rule on this route, whoever it is for, in the order in which they are tried."""
         asked = Asked(request, subject, tenant, now)
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
-        return [trace_rule(self._rules[position], asked) for position in candidates]
+        return [trace_rule(self._rules[position], asked, closer) for position in candidates]
 
 
 def _weigh(kind: Kind, found: Shortlist) -> int:

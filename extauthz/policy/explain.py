@@ -10,7 +10,9 @@ from typing import Literal
 from msgspec import Struct
 
 from extauthz.policy.asked import Asked
+from extauthz.policy.closer import BranchTrace, Closer
 from extauthz.policy.document import Effect, Mode
+from extauthz.policy.matchers import PathMatcher
 from extauthz.policy.operations import covering
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.parts import Part
@@ -26,6 +28,7 @@ class PartTrace(Struct, frozen=True):
     field: str  # e.g. `from[0].roles`
     result: Result
     seen: str  # the value that was found, masked
+    wanted: str = ""  # what the policy asks for, as it is written
 
 
 class RuleTrace(Struct, frozen=True):
@@ -38,6 +41,7 @@ class RuleTrace(Struct, frozen=True):
     result: Result
     route: str  # the path pattern that matched, "" when none did
     parts: tuple[PartTrace, ...]  # in the order in which they are written
+    branches: tuple[BranchTrace, ...] = ()  # the parts of the condition, of the first way to match the path
 
     @property
     def failed(self) -> tuple[PartTrace, ...]:
@@ -45,24 +49,39 @@ class RuleTrace(Struct, frozen=True):
         return tuple(part for part in self.parts if part.result != "match")
 
 
-def trace_rule(rule: Rule, asked: Asked) -> RuleTrace:
-    """Try every part of a rule, also behind the first that fails."""
+def trace_rule(rule: Rule, asked: Asked, closer: Closer | None = None) -> RuleTrace:
+    """Try every part of a rule, also behind the first that fails; with `closer` the parts of its condition, too."""
     outcome, route = rule.test(asked)
     parts = [*_scope(rule, asked), *_sources(rule, asked), *_operations(rule, asked), *_whens(rule, asked)]
+    branches: tuple[BranchTrace, ...] = ()
+    if closer is not None and rule.condition is not None:
+        params = next(
+            (found for way in rule.ways(asked) if (found := way.params(asked.request.segments)) is not None), None
+        )
+        if params is not None:
+            asked.params = params
+            branches = closer.trace(rule.condition.text, asked)
     if outcome == YES and rule.plan is not None and rule.plan.resolve(asked) is None:
         outcome = ERROR
         parts.append(PartTrace("obligations", "error", "a value could not be computed"))
-    return RuleTrace(rule.policy, rule.name, rule.effect, rule.mode, _WORDS[outcome], route, tuple(parts))
+    return RuleTrace(rule.policy, rule.name, rule.effect, rule.mode, _WORDS[outcome], route, tuple(parts), branches)
 
 
 def _scope(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
     if rule.tenant:
-        yield PartTrace("tenant", "match" if rule.tenant == asked.tenant else "no match", asked.tenant or "absent")
+        result: Result = "match" if rule.tenant == asked.tenant else "no match"
+        yield PartTrace("tenant", result, asked.tenant or "absent", rule.tenant)
     if rule.scope.hosts is not None:
-        yield PartTrace("match.hosts", "match" if rule.scope.bind_hosts(asked) else "no match", asked.request.host)
+        wanted = ", ".join(host.text for host in rule.scope.hosts)
+        covered: Result = "match" if rule.scope.bind_hosts(asked) else "no match"
+        yield PartTrace("match.hosts", covered, asked.request.host, wanted)
     if rule.scope.paths is not None:
-        found = covering(rule.scope.paths, asked)
-        yield PartTrace("match.paths", "match" if found else "no match", asked.request.path)
+        yield _path("match.paths", rule.scope.paths, asked)
+
+
+def _path(field: str, paths: tuple[PathMatcher, ...], asked: Asked) -> PartTrace:
+    result: Result = "match" if covering(paths, asked) else "no match"
+    return PartTrace(field, result, asked.request.path, ", ".join(path.text for path in paths))
 
 
 def _sources(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
@@ -76,11 +95,11 @@ def _operations(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
         for part in operation.parts:
             yield _trace(f"to[{position}].", part, asked)
         if operation.paths is not None:
-            found = covering(operation.paths, asked)
-            yield PartTrace(f"to[{position}].paths", "match" if found else "no match", asked.request.path)
+            yield _path(f"to[{position}].paths", operation.paths, asked)
         if operation.not_paths:
-            excluded = operation.excludes_path(asked)
-            yield PartTrace(f"to[{position}].notPaths", "no match" if excluded else "match", asked.request.path)
+            excluded: Result = "no match" if operation.excludes_path(asked) else "match"
+            wanted = f"none of {', '.join(path.text for path in operation.not_paths)}"
+            yield PartTrace(f"to[{position}].notPaths", excluded, asked.request.path, wanted)
 
 
 def _whens(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
@@ -96,8 +115,9 @@ def _whens(rule: Rule, asked: Asked) -> Iterator[PartTrace]:
         if rule.condition is not None:
             value = rule.condition.value(asked)
             result: Result = "match" if value is True else "no match" if value is False else "error"
-            yield PartTrace("condition", result, {"match": "true", "no match": "false"}.get(result, "it erred"))
+            seen = {"match": "true", "no match": "false"}.get(result, "it erred")
+            yield PartTrace("condition", result, seen, rule.condition.text)
 
 
 def _trace(prefix: str, part: Part, asked: Asked) -> PartTrace:
-    return PartTrace(prefix + part.field, _WORDS[part.test(asked)], part.seen(asked))
+    return PartTrace(prefix + part.field, _WORDS[part.test(asked)], part.seen(asked), part.wanted)

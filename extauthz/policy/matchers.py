@@ -6,7 +6,17 @@ Rule 2: no pattern looks for text in the middle of a value (T-32, T-65).
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
-from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError, ip_address, ip_network
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
 
 from msgspec import Struct
 
@@ -36,6 +46,11 @@ class TextSet(Struct, frozen=True, gc=False):
         if not self.exact.isdisjoint(values):
             return True
         return self.wild and any(self.has(value) for value in values)
+
+    def patterns(self) -> list[str]:
+        """The patterns it was made of."""
+        wild = [*(f"{prefix}*" for prefix in self.prefixes), *(f"*{suffix}" for suffix in self.suffixes)]
+        return [*sorted(self.exact), *wild, *(["*"] if self.present else [])]
 
 
 def text_set(patterns: Iterable[str], *, fold: bool = False) -> TextSet:
@@ -103,6 +118,13 @@ class AddressSet(Struct, frozen=True, gc=False):
         version, number = address
         position = bisect_right(self.lows[version], number) - 1
         return position >= 0 and number <= self.highs[version][position]
+
+    def blocks(self) -> list[str]:
+        """The fewest CIDR blocks that cover the same addresses."""
+        pairs = {version: zip(self.lows[version], self.highs[version], strict=True) for version in (4, 6)}
+        fours = [summarize_address_range(IPv4Address(low), IPv4Address(high)) for low, high in pairs[4]]
+        sixes = [summarize_address_range(IPv6Address(low), IPv6Address(high)) for low, high in pairs[6]]
+        return [str(block) for blocks in (*fours, *sixes) for block in blocks]
 
 
 def read_address(text: str) -> tuple[int, int] | None:

@@ -46,6 +46,11 @@ class TextPart(Struct, frozen=True, gc=False):
         """What was found, for `explain`."""
         return show(self.read(asked), masked=self.masked)
 
+    @property
+    def wanted(self) -> str:
+        """What is asked for, as it is written."""
+        return _wanted(self.texts.patterns(), negative=self.negative)
+
 
 class AddressPart(Struct, frozen=True, gc=False):
     """Compares an IP address with blocks; an unreadable one cannot be told (T-34)."""
@@ -68,6 +73,11 @@ class AddressPart(Struct, frozen=True, gc=False):
         """What was found, for `explain`."""
         text = self.read(asked)
         return mask(text) if asked.address(text) else "no readable address"
+
+    @property
+    def wanted(self) -> str:
+        """What is asked for, in the fewest blocks."""
+        return _wanted(self.addresses.blocks(), negative=self.negative)
 
 
 Part = TextPart | AddressPart
@@ -122,6 +132,10 @@ def show(found: Found, *, masked: bool) -> str:
     if not present:
         return "absent"
     return ", ".join(mask(value) if masked else value for value in present)
+
+
+def _wanted(patterns: list[str], *, negative: bool) -> str:
+    return ("none of " if negative else "") + ", ".join(patterns)
 
 
 def mask(value: str) -> str:

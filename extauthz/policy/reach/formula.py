@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from extauthz.policy.branches import flatten
 from extauthz.policy.condition import FAILED, Conditions
 
 Scalar = str | float | bool | None
@@ -122,7 +123,7 @@ def read_condition(text: str, conditions: Conditions) -> Condition | None:
     reader = _Reader(tree, conditions)
     return Condition(
         formula=reader.read(tree.expr),
-        conjuncts=frozenset(spell(node) for node in _flatten(tree.expr, "_&&_")),
+        conjuncts=frozenset(spell(node) for node in flatten(tree.expr, "_&&_")),
         names=frozenset(reader.names),
     )
 
@@ -158,9 +159,9 @@ class _Reader:
         call = node.call_expr
         match call.function if node.WhichOneof("expr_kind") == "call_expr" else "":
             case "_&&_":
-                return All(tuple(map(self.read, _flatten(node, "_&&_"))))
+                return All(tuple(map(self.read, flatten(node, "_&&_"))))
             case "_||_":
-                return Some(tuple(map(self.read, _flatten(node, "_||_"))))
+                return Some(tuple(map(self.read, flatten(node, "_||_"))))
             case "!_":
                 return Not(self.read(call.args[0]))
             case "_?_:_":
@@ -238,13 +239,6 @@ def _children(node: Any) -> list[Any]:  # noqa: ANN401
             loop = node.comprehension_expr
             return [loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result]
     return []
-
-
-def _flatten(node: Any, function: str) -> list[Any]:  # noqa: ANN401
-    """The operands of `a && b && c`, however they are nested."""
-    if node.WhichOneof("expr_kind") == "call_expr" and node.call_expr.function == function:
-        return [part for operand in node.call_expr.args for part in _flatten(operand, function)]
-    return [node]
 
 
 def spell(node: Any) -> str:  # noqa: ANN401
