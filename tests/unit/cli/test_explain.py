@@ -134,7 +134,15 @@ def test_every_reason_ends_at_a_step_that_is_known() -> None:
         "HEADER_REPEATED",
         "FORWARDED_CERTIFICATE_INVALID",
     }
-    server = {"NO_BUNDLE", "JOURNAL_UNAVAILABLE", "OVERLOADED", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL_ERROR"}
+    server = {
+        "NO_BUNDLE",
+        "BUNDLE_TOO_OLD",
+        "JOURNAL_UNAVAILABLE",
+        "OVERLOADED",
+        "DEADLINE_EXCEEDED",
+        "DRAINING",
+        "INTERNAL_ERROR",
+    }
     identity = {reason.name for reason in Reason if reason.name.startswith(("TOKEN_", "CREDENTIAL_", "SERVICE_"))}
     identity |= {"NO_CREDENTIAL", "SCHEME_UNSUPPORTED", "ROLES_INVALID", "TENANT_CLAIM_INVALID", "KEYS_UNAVAILABLE"}
     identity |= {"INTROSPECTION_UNAVAILABLE"}
