@@ -102,7 +102,7 @@ class Handler:
             self._on_shed("deadline")
             return self.refuse(Reason.DEADLINE_EXCEEDED)
         trace = arrival.traceparent if _TRACEPARENT.fullmatch(arrival.traceparent) else ""
-        check = _Check(arrival.raw, _UNREAD, world, arrival.at or now, trace, arrival.deadline, {})
+        check = _Check(arrival.raw, _UNREAD, world, now - arrival.waited, trace, arrival.deadline, {})
         try:
             check.asked = read_check(arrival.raw, self._options.inbound)
             return self._decide(check)

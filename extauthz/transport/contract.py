@@ -25,12 +25,12 @@ OnShed = Callable[[str], None]  # called with the cause: "queue", "tenant", "ver
 
 
 class Arrival(Struct, frozen=True, gc=False):
-    """One Check as it came. Times are in seconds since the epoch."""
+    """One Check as it came."""
 
     raw: bytes
-    deadline: float | None = None
+    deadline: float | None = None  # in seconds since the epoch
     traceparent: str = ""  # gRPC metadata as sent
-    at: float = 0.0  # when it came; 0.0 is now
+    waited: float = 0.0  # seconds since it came
 
 
 class Later(Protocol):

@@ -41,7 +41,7 @@ class UnfitCoreError(Exception):
 class Call:
     """One call, from its beginning to its answer. `raw` is its message once `received`, None when none came."""
 
-    __slots__ = ("_handle", "deadline", "metadata", "method", "raw", "received")
+    __slots__ = ("_handle", "begun", "deadline", "metadata", "method", "raw", "received")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Call:
         metadata: Sequence[tuple[str, str | bytes]],
     ) -> None:
         self._handle, self.method, self.deadline, self.metadata = handle, method, deadline, metadata
+        self.begun = time.monotonic()
         self.raw: bytes | None = None
         self.received = False
 

@@ -1,0 +1,185 @@
+"""Checks that wait to be decided, and in which order they are.
+
+Rule 1: what is ready is decided together and written to the journal once; then the answers leave.
+Rule 2: what memory suffices for goes first. A signature to verify comes when nothing else is ready, so a flood of
+forged tokens does not hold up good ones; what must wait for the outside waits in a thread of its own, and few may.
+Rule 3: one thread, that of the loop; only the answers of those who wait aside leave from others.
+"""
+
+import logging
+import time
+from collections import deque
+
+from extauthz.model.reasons import Reason
+from extauthz.transport.admission import Queue
+from extauthz.transport.aside import Aside
+from extauthz.transport.contract import Answerer, Arrival, Later, OnShed, TransportOptions
+from extauthz.transport.core import Call
+from extauthz.transport.fair import share_out
+
+log = logging.getLogger("extauthz.transport")
+
+# More at once would make the first of them wait for the last.
+_BATCH = 32
+# Where the queue stands, so many are looked at before some are refused.
+_CHOICE = 128
+# Calls that may wait to be decided, however cheap they are.
+_MOST = 1024
+_FIRST_GUESS, _FIRST_GUESS_COSTLY = 60e-6, 200e-6  # seconds, until measured
+
+
+class Desk:
+    """Decides through an answerer, in batches, and answers the calls."""
+
+    def __init__(self, options: TransportOptions, last_resort: bytes, on_shed: OnShed) -> None:
+        """Without an answerer every call gets the last resort."""
+        self.answerer: Answerer | None = None
+        self.aside = Aside(options.max_waiting)
+        self._last_resort, self._on_shed = last_resort, on_shed
+        self._queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS)
+        self._costly_queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS_COSTLY)
+        self._ready: list[Call] = []
+        self._deciding = 0
+        self._costly: deque[tuple[Call, Later]] = deque()
+
+    @property
+    def count(self) -> int:
+        """Calls here, decided or not, that have no answer yet."""
+        return len(self._ready) + self._deciding + len(self._costly) + self.aside.count
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do for the loop's thread."""
+        return not self._ready and not self._costly
+
+    def is_due(self, *, more_may_come: bool) -> bool:
+        """Whether what is ready should be decided although more may be; where the queue stands there is a choice."""
+        ready = len(self._ready)
+        if self._queue.stands:
+            return ready >= _CHOICE
+        return ready >= (_BATCH if more_may_come else 1)
+
+    def admits(self, call: Call, coming: int) -> bool:
+        """Whether there is a place for a call that has begun, beside the `coming`; refuses it where there is none."""
+        if call.deadline is not None and call.deadline <= time.time():  # the caller has given up already
+            self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
+        elif self._queue.is_full(coming + len(self._ready)):
+            self._shed(call, "queue", Reason.OVERLOADED)
+        else:
+            return True
+        return False
+
+    def put(self, call: Call) -> None:
+        """Take a call whose message has come."""
+        if call.raw is None:  # cancelled, or not a unary call: nobody reads the answer, or nobody asked a question
+            call.reply(self._refusal(Reason.REQUEST_MALFORMED))
+        else:
+            self._ready.append(call)
+
+    def nobody_waits(self) -> None:
+        """The loop had to wait for the next event."""
+        self._queue.emptied()
+
+    def work(self) -> None:
+        """Decide what is ready, then one that costs much."""
+        if self._ready:
+            self._answer_ready()
+        else:
+            self._queue.emptied()
+        if self._costly:
+            self._answer_costly()
+
+    def _answer_ready(self) -> None:
+        if self._queue.stands and len(self._ready) > self._queue.places:
+            self._ready = self._give_way(self._ready)
+        size = min(_BATCH, self._queue.places)
+        batch, self._ready = self._ready[:size], self._ready[size:]
+        self._deciding = len(batch)
+        self._answer_batch(batch)
+        self._deciding = 0
+
+    def _give_way(self, ready: list[Call]) -> list[Call]:
+        """Who can be served in time; those of whom most are waiting are refused."""
+        answerer = self.answerer
+        if answerer is None:
+            return ready
+        stay, give_way = share_out(ready, self._queue.places, lambda call: answerer.whose(call.raw or b""))
+        for call in give_way:
+            self._shed(call, "tenant", Reason.OVERLOADED)
+        return stay
+
+    def _answer_batch(self, calls: list[Call]) -> None:
+        began = time.perf_counter()
+        for call, answer in zip(calls, self._decide(calls), strict=True):
+            if isinstance(answer, bytes):
+                call.reply(answer)
+            elif answer.waits:
+                self._step_aside(call, answer)
+            else:
+                self._wait_for_turn(call, answer)
+        self._queue.worked(len(calls), time.perf_counter() - began)
+
+    def _wait_for_turn(self, call: Call, later: Later) -> None:
+        if not self._costly:
+            self._costly_queue.emptied()
+        if self._costly_queue.is_full(len(self._costly)):
+            self._shed(call, "verification", Reason.OVERLOADED)
+        else:
+            self._costly.append((call, later))
+
+    def _decide(self, calls: list[Call]) -> "list[bytes | Later]":
+        answerer = self.answerer
+        if answerer is None:
+            return [self._last_resort] * len(calls)
+        now = time.monotonic()
+        arrivals = [Arrival(call.raw or b"", call.deadline, _traceparent(call), now - call.begun) for call in calls]
+        try:
+            return answerer.answer_all(arrivals)
+        except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer
+            log.exception("checks failed outside of the handler")
+            return [self._last_resort] * len(calls)
+
+    def _answer_costly(self) -> None:
+        call, later = self._costly.popleft()
+        if call.deadline is not None and call.deadline <= time.time():
+            self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
+            return
+        began = time.perf_counter()
+        answer = self._go_on(later)
+        self._costly_queue.worked(1, time.perf_counter() - began)
+        if isinstance(answer, bytes):
+            call.reply(answer)
+        else:
+            self._step_aside(call, answer)
+
+    def _step_aside(self, call: Call, later: Later) -> None:
+        """In a thread that may wait; where none is free, here and without waiting."""
+        if not self.aside.run(lambda: self._finish(later), call.reply):
+            call.reply(self._finish(later))
+
+    def _finish(self, later: Later) -> bytes:
+        answer: bytes | Later = later
+        while not isinstance(answer, bytes):
+            answer = self._go_on(answer)
+        return answer
+
+    def _go_on(self, later: Later) -> "bytes | Later":
+        try:
+            return later()
+        except Exception:  # as in _decide
+            log.exception("a check failed outside of the handler")
+            return self._last_resort
+
+    def _shed(self, call: Call, cause: str, reason: Reason) -> None:
+        self._on_shed(cause)
+        call.reply(self._refusal(reason))
+
+    def _refusal(self, reason: Reason) -> bytes:
+        return self.answerer.refuse(reason) if self.answerer is not None else self._last_resort
+
+
+def _traceparent(call: Call) -> str:
+    for key, value in call.metadata:
+        if key == "traceparent":
+            return value if isinstance(value, str) else ""
+    return ""
