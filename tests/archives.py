@@ -2,6 +2,7 @@
 
 import gzip
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -64,15 +65,15 @@ def with_member(package: Package, *extra: Member) -> bytes:
 
 
 def zip_bomb(gigabytes: int = 1) -> bytes:
-    """A few hundred kilobytes that unpack to gigabytes of zeros behind a good header."""
+    """A megabyte that unpacks to gigabytes of zeros behind a good header."""
     size = gigabytes << 30
     info = tarfile.TarInfo("policy.yaml")
     info.size, info.mode = size, 0o644
-    compressor = gzip.zlib.compressobj(9, wbits=31)  # type: ignore[attr-defined] # zlib, by its other name
-    parts = [compressor.compress(info.tobuf(tarfile.USTAR_FORMAT))]
-    chunk = bytes(16 << 20)
-    parts += [compressor.compress(chunk) for _ in range(size // len(chunk))]
-    return b"".join([*parts, compressor.compress(bytes(10240)), compressor.flush()])
+    compressor = zlib.compressobj(9, wbits=31)
+    head = compressor.compress(info.tobuf(tarfile.USTAR_FORMAT)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    chunk = compressor.compress(bytes(16 << 20)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    # Behind a full flush nothing refers to what came before, so the same bytes can follow again and again.
+    return head + chunk * (size >> 24) + compressor.flush()
 
 
 HOSTILE: Mapping[str, tuple[Sequence[Member], str]] = {

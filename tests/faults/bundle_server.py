@@ -1,8 +1,10 @@
 """A server of bundles on the loopback: HTTPS by a certificate of its own authority, ETags, long polls, and bad days."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Condition, Thread
@@ -16,6 +18,10 @@ Respond = Callable[[BaseHTTPRequestHandler], None]
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner: ClassVar["BundleServer"]
+
+    def setup(self) -> None:
+        super().setup()
+        self.owner.open.append(self.connection)
 
     def do_GET(self) -> None:
         self.owner.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
@@ -52,6 +58,7 @@ class BundleServer:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.wanted_token = ""
         self.client_ca = ""  # PEM file: only clients with a certificate of that authority are heard
+        self.open: list[socket.socket] = []  # connections, some of them closed by now
         self._published = Condition()
         self._number = 0
         self._tls = with_tls
@@ -79,6 +86,10 @@ class BundleServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in self.open:
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        self.open.clear()
         with self._published:
             self._published.notify_all()
 
@@ -104,6 +115,9 @@ class BundleServer:
             end = time.monotonic() + float(preference.removeprefix("wait="))
             with self._published:
                 self._published.wait_for(lambda: self.tag != known, timeout=end - time.monotonic())
+            if self.respond is not None:  # the bad day began meanwhile
+                self.respond(handler)
+                return
         if known == self.tag:
             send(handler, 304, etag=self.tag, **extra)
         elif not self.tag:

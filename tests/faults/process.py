@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ class Started:
             "journal.directory": self.journal,
             "transport.drainDelaySeconds": 0,
         }
+        self.limits: dict[int, int] = {}  # of resources, by their number
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, *arguments: str) -> subprocess.Popen[str]:
@@ -60,6 +62,8 @@ class Started:
         command = [sys.executable, "-m", "extauthz", "serve", "--ports-file", str(self.ports), *assignments, *arguments]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("EXTAUTHZ_")}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
+        for number, limit in self.limits.items():
+            resource.prlimit(self.process.pid, number, (limit, resource.RLIM_INFINITY))
         return self.process
 
     def fail(self, *arguments: str) -> tuple[int, list[str]]:

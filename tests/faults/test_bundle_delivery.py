@@ -5,18 +5,26 @@ A real `extauthz serve`, a real HTTPS server on the loopback, real signatures.
 
 import json
 import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from extauthz.bundle import Package, pack
 from tests.archives import HOSTILE, Signer, with_member, zip_bomb
-from tests.faults.bundle_server import BundleServer
+from tests.faults.bundle_server import BundleServer, cut_off
 from tests.faults.process import POLICY, Started, until
+from tests.registry import Registry
 
 TESTED = """
 ---
@@ -207,3 +215,321 @@ def test_after_all_that_a_good_one_comes_into_force(tmp_path: Path) -> None:
         code, _ = server.stop()
         source.down()
     assert 0 == code
+
+
+# --- the source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[BundleServer]:
+    found = BundleServer(tmp_path)
+    found.publish(OWN.archive(files(), 1, revision="r1"))
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def served(tmp_path: Path, source: BundleServer) -> Iterator[Delivered]:
+    """A server of its own with r1 in force."""
+    server = Delivered(tmp_path, source).serve()
+    yield from in_force(server)
+
+
+def in_force(server: Delivered) -> Iterator[Delivered]:
+    assert until(lambda: server.ready() == (200, []))
+    yield server
+    if server.process and server.process.poll() is None:
+        server.stop()
+
+
+def test_a_source_gone_in_the_middle_of_an_archive_leaves_what_is_in_force(
+    served: Delivered, source: BundleServer
+) -> None:
+    """Half an archive is never looked at; when the source is back, it is asked on."""
+    archive = OWN.archive(files("r2"), 2, revision="r2")
+    source.respond = cut_off(archive, len(archive) // 2)
+    source.publish(archive)
+    assert until(lambda: "broke off" in " ".join(served.bundle_status()["lastFindings"]))
+    status = served.bundle_status()
+    assert ("unreachable", "fetch", "r1") == (status["lastResult"], status["lastStep"], status["revision"])
+    served.serves("r1")
+    source.down()
+    assert until(lambda: "cannot be reached" in " ".join(served.bundle_status()["lastFindings"]))
+    served.serves("r1")
+    source.respond = None
+    source.up()
+    assert until(lambda: served.revision() == "r2")
+    kinds = [event["kind"] for event in served.events()]
+    assert "bundle_unreachable" in kinds
+    assert served.metric('extauthz_bundle_steps_total{result="failed",step="fetch"}') >= 2
+
+
+def test_a_source_that_comes_back_with_nothing_new_is_told_too(served: Delivered, source: BundleServer) -> None:
+    source.down()
+    assert until(lambda: served.bundle_status()["lastResult"] == "unreachable")
+    source.up()
+    assert until(lambda: served.bundle_status()["lastResult"] == "unchanged")
+    assert until(lambda: "bundle_reachable" in [event["kind"] for event in served.events()])
+
+
+def test_a_server_whose_source_is_not_there_yet_waits_for_it(tmp_path: Path) -> None:
+    source = BundleServer(tmp_path)
+    source.down()
+    server = Delivered(tmp_path, source).serve()
+    try:
+        assert (503, ["no bundle is in force"]) == server.ready()
+        assert "no_bundle" == server.ask().metadata["reason"]
+        source.publish(OWN.archive(files(), 1, revision="r1"))
+        source.up()
+        assert until(lambda: server.ready() == (200, []))
+        server.serves("r1")
+    finally:
+        server.stop()
+        source.down()
+
+
+# --- the disk
+
+
+def test_a_restart_needs_no_source(served: Delivered, source: BundleServer) -> None:
+    """The copy on disk is verified like any other, and the source is asked whether it still holds."""
+    source.down()
+    served.stop()
+    served.ports.unlink()
+    served.serve()
+    served.serves("r1")
+    status = served.bundle_status()
+    assert status["origin"].startswith(str(served.state))
+    assert (1, OWN.id) == (status["sequence"], status["signedBy"])
+    asked = len(source.asked)
+    source.up()
+    assert until(lambda: len(source.asked) > asked)
+    assert '"v1"' == source.asked[asked][1]["if-none-match"], "nothing is downloaded twice"
+    source.publish(OWN.archive(files("r2"), 2, revision="r2"))
+    assert until(lambda: served.revision() == "r2")
+
+
+def test_a_copy_on_disk_that_was_changed_is_not_put_in_force(served: Delivered, source: BundleServer) -> None:
+    """Whoever can write to the directory, digests included, can deny service, and nothing more."""
+    served.stop()
+    source.down()
+    (archive,) = (served.state / "revisions").glob("*.tar.gz")
+    about = archive.with_name(archive.name.replace(".tar.gz", ".json"))
+    forged = STRANGER.archive(files(policy=POLICY.replace("/public/**", "/**")), 9)
+    archive.write_bytes(forged)
+    about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": sha256(forged).hexdigest()}))
+    served.ports.unlink()
+    served.serve()
+    assert (503, ["no bundle is in force"]) == served.ready()
+    assert "no_bundle" == served.ask().metadata["reason"]
+    assert until(lambda: [e for e in served.events() if "not trusted" in e["detail"].get("first", "")] != [])
+    source.up()
+    assert until(lambda: served.ready() == (200, [])), "the source has a good one"
+    served.serves("r1")
+
+
+def test_marks_survive_a_restart(served: Delivered, source: BundleServer) -> None:
+    """Anti-rollback: an old bundle with a good signature is still an old bundle."""
+    source.publish(OWN.archive(files("r7"), 7, revision="r7"))
+    assert until(lambda: served.revision() == "r7")
+    served.stop()
+    served.ports.unlink()
+    source.publish(OWN.archive(files("r6"), 6, revision="r6"))
+    served.serve()
+    expected = "sequence 6 is lower than 7, which was in force: a rollback"
+    assert until(lambda: expected in " ".join(served.bundle_status()["lastFindings"]))
+    served.serves("r7")
+
+
+def test_a_damaged_state_ends_the_start(served: Delivered) -> None:
+    """Without marks an old bundle could come back, so there is no starting without them by accident."""
+    served.stop()
+    served.ports.unlink()
+    (served.state / "state.json").write_text("{}")
+    code, lines = served.fail()
+    assert 4 == code
+    assert f"extauthz: `{served.state}/state.json` is damaged: " in lines[0]
+
+
+def test_going_back_needs_leave_and_is_on_record(served: Delivered, source: BundleServer, tmp_path: Path) -> None:
+    source.publish(OWN.archive(files("r7"), 7, revision="r7"))
+    assert until(lambda: served.revision() == "r7")
+    older = OWN.archive(files("r6"), 6, revision="r6")
+    source.publish(older)
+    assert until(lambda: "a rollback" in " ".join(served.bundle_status()["lastFindings"]))
+    (tmp_path / "older.tar.gz").write_bytes(older)
+    leave = ["--state", str(served.state), "--operator", "ana", "--reason", "INC-4711"]
+    command = [sys.executable, "-m", "extauthz", "bundle", "permit", str(tmp_path / "older.tar.gz"), *leave]
+    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    source.publish(older)  # the source offers it again: another ETag
+    assert until(lambda: served.revision() == "r6")
+    served.serves("r6")
+    assert until(lambda: "bundle_rolled_back" in [event["kind"] for event in served.events()])
+    detail = next(event["detail"] for event in served.events() if event["kind"] == "bundle_rolled_back")
+    assert ("r6", "6", "ana", "INC-4711") == tuple(
+        detail[name] for name in ("revision", "sequence", "operator", "reason")
+    )
+    assert 1 == served.metric('extauthz_bundle_activations_total{result="rolled_back"}')
+    served.stop()
+    served.ports.unlink()
+    source.down()
+    served.serve()
+    served.serves("r6")  # also from the disk
+    source.up()
+    source.publish(OWN.archive(files("r8"), 8, revision="r8"))
+    assert until(lambda: served.revision() == "r8")
+    source.publish(older)
+    assert until(lambda: "lower than 8" in " ".join(served.bundle_status()["lastFindings"])), "leave has ended"
+
+
+def test_a_full_disk_keeps_a_bundle_out_until_there_is_room(tmp_path: Path, source: BundleServer) -> None:
+    """A limit on the size of files stops the write of the archive in the middle, as a full disk does."""
+    server = Delivered(tmp_path, source)
+    server.limits = {resource.RLIMIT_FSIZE: 200_000}
+    server.serve()
+    try:
+        assert until(lambda: server.ready() == (200, []))
+        source.publish(
+            OWN.archive({**files("r2"), "data/large.json": b"[" + b"1, " * 150_000 + b"1]"}, 2, revision="r2")
+        )
+        expected = f"the state directory `{server.state}` cannot be used: file too large"
+        assert until(lambda: expected in " ".join(server.bundle_status()["lastFindings"])), server.bundle_status()
+        status = server.bundle_status()
+        assert ("rejected", "activate", "r1") == (status["lastResult"], status["lastStep"], status["revision"])
+        server.serves("r1")
+        assert not list(server.state.rglob("*.new"))
+        assert server.process
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert until(lambda: server.revision() == "r2"), "there is room again, and nobody had to do anything"
+        server.serves("r2")
+    finally:
+        server.stop()
+
+
+# --- age
+
+
+def test_a_bundle_that_is_too_old_decides_no_more(tmp_path: Path, source: BundleServer) -> None:
+    server = Delivered(tmp_path, source)
+    server.set |= {"bundle.maxAgeSeconds": 1.5, "bundle.whenTooOld": "undecided"}
+    server.serve()
+    try:
+        assert until(lambda: server.ready() == (200, []))
+        time.sleep(2)
+        server.serves("r1")
+        source.down()
+        assert until(lambda: server.ready()[0] == 503)
+        assert ["the bundle is too old: its source has not been heard for longer than `bundle.maxAgeSeconds`"] == (
+            server.ready()[1]
+        )
+        assert "NOT_SERVING" == server.health()
+        answer = server.ask()
+        assert (False, 503, "bundle_too_old") == (answer.allowed, answer.http_status, answer.metadata["reason"])
+        assert (1, True) == (server.metric("extauthz_bundle_too_old"), server.bundle_status()["tooOld"])
+        assert server.metric("extauthz_bundle_contact_age_seconds") > 1.5
+        server.stop()
+        server.ports.unlink()
+        server.serve()
+        assert "bundle_too_old" == server.ask().metadata["reason"], "a restart makes it no younger"
+        source.up()
+        assert until(lambda: server.ready() == (200, []))
+        server.serves("r1")
+        kinds = [event["kind"] for event in server.events()]
+        assert 2 == kinds.count("bundle_too_old")
+    finally:
+        server.stop()
+
+
+def test_a_source_that_brings_only_what_nobody_may_trust_is_not_heard(tmp_path: Path, source: BundleServer) -> None:
+    """Whoever holds the source must not keep an old policy alive by sending rubbish."""
+    server = Delivered(tmp_path, source)
+    server.set |= {"bundle.maxAgeSeconds": 1.5, "bundle.whenTooOld": "undecided"}
+    server.serve()
+    try:
+        assert until(lambda: server.ready() == (200, []))
+        source.publish(STRANGER.archive(files("r2"), 2))
+        assert until(lambda: server.ready()[0] == 503)
+        source.publish(OWN.archive(files("r2"), 2, revision="r2"))
+        assert until(lambda: server.ready() == (200, []))
+    finally:
+        server.stop()
+
+
+# --- other sources
+
+
+def test_a_signed_directory_is_verified_file_by_file(tmp_path: Path) -> None:
+    server = Delivered(tmp_path, None)
+    write(server.bundle, OWN.package(files(), 1, revision="r1"))
+    server.set |= {"bundle.directory": server.bundle}
+    server.serve()
+    try:
+        assert until(lambda: server.ready() == (200, []))
+        server.serves("r1")
+        assert OWN.id == server.bundle_status()["signedBy"]
+        (server.bundle / "z.yaml").write_text("a: 1")
+        expected = "z.yaml: the manifest does not list this file"
+        assert until(lambda: expected in " ".join(server.bundle_status()["lastFindings"]))
+        assert "verify" == server.bundle_status()["lastStep"]
+        server.serves("r1")
+        (server.bundle / "z.yaml").unlink()
+        write(server.bundle, OWN.package(files("r2"), 2, revision="r2"))
+        assert until(lambda: server.revision() == "r2")
+        write(server.bundle, OWN.package(files(), 1, revision="r1"))
+        assert until(lambda: "a rollback" in " ".join(server.bundle_status()["lastFindings"]))
+        server.stop()
+        server.ports.unlink()
+        shutil.rmtree(server.bundle)
+        server.serve()
+        server.serves("r2")
+    finally:
+        server.stop()
+
+
+def write(directory: Path, package: Package) -> None:
+    """As `extauthz bundle sign` leaves a directory."""
+    for name, content in package.files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    (directory / ".manifest.sig").write_bytes(package.signatures or b"")
+    (directory / ".manifest.json").write_bytes(package.manifest or b"")
+
+
+def test_a_registry_serves_bundles_and_survives_its_lies(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    registry = Registry(authority)
+    server = Delivered(tmp_path, None)
+    registry.push(OWN.archive(files(), 1, revision="r1"))
+    server.set |= {"bundle.oci": f"{registry.host}/policies/bank:live", "bundle.fetch.caFile": tmp_path / "ca.pem"}
+    server.serve()
+    try:
+        assert until(lambda: server.ready() == (200, []))
+        server.serves("r1")
+        registry.spoil = lambda path, body: body[:-1] + b"x" if "blobs" in path else body
+        registry.push(OWN.archive(files("r2"), 2, revision="r2"))
+        expected = "which the registry's manifest names"
+        assert until(lambda: expected in " ".join(server.bundle_status()["lastFindings"]))
+        assert ("verify", "r1") == (server.bundle_status()["lastStep"], server.revision())
+        registry.spoil = lambda _, body: body
+        assert until(lambda: server.revision() == "r2")
+        registry.push(STRANGER.archive(files("r3"), 3))
+        assert until(lambda: "not trusted" in " ".join(server.bundle_status()["lastFindings"]))
+        server.serves("r2")
+        server.stop()
+        server.ports.unlink()
+        registry.stop()
+        server.serve()
+        server.serves("r2")
+    finally:
+        server.stop()
+
+
+def test_a_trusted_key_that_is_not_there_ends_the_start(tmp_path: Path, source: BundleServer) -> None:
+    server = Delivered(tmp_path, source)
+    server.set["bundle.trust.keys"] = '[{"file": "/nowhere.pub"}]'
+    code, lines = server.fail()
+    assert (4, ["extauthz: `bundle.trust.keys`: `/nowhere.pub` cannot be read: no such file or directory"]) == (
+        code,
+        lines,
+    )

@@ -30,6 +30,7 @@ from extauthz.sources.live import Live
 _MAX_DOUBLINGS: Final = 16
 _LONGEST_WAIT: Final = 3600.0
 _SHORTEST_WAIT: Final = 0.05
+_FIRST_SECONDS: Final = 2.0  # a source that answers at once makes a server that is ready at once
 
 _log = logging.getLogger(__name__)
 
@@ -60,30 +61,30 @@ class BundleSource:
         self._steps: Counter[tuple[str, str]] = Counter()
         self._verified = False  # whether what the source holds now was vouched for
         self._failures, self._after = 0, 0.0  # in a row; seconds that the source wants to be left alone
-        self._stopping = Event()
+        self._afar = bool(options.url or options.oci)
+        self._stopping, self._asked = Event(), Event()
         self._thread = Thread(target=self._run, name="bundle-source", daemon=True)
 
     def begin(self) -> None:
         """Open what the options name, and put in force what can be had at once. Raises OSError that says what is wrong.
 
-        A source afar is not waited for when the disk has what was in force; a directory is looked at first.
+        A source afar is asked by `start`, and what was in force comes from the disk; a directory is looked at first.
         """
         self._intake.trust = load_trust(self._options.trust)
         if self._store is not None:
             heard = self._store.open().contact
             self._fresh = Freshness(self._options.max_age_seconds, self._clock, self._note_contact, heard)
-        afar = bool(self._options.url or self._options.oci)
-        if afar:
-            self._restore()
-        if self._live.latest is None:
+        if not self._afar:
             self.refresh()
-        if not afar and self._live.latest is None:
+        if self._live.latest is None:
             self._restore()
         self._look_at_age()
 
     def start(self) -> None:
-        """Follow the source in the background."""
+        """Follow the source in the background. Without any bundle yet, its first answer is waited for, but not long."""
         self._thread.start()
+        if self._afar and self._live.latest is None:
+            self._asked.wait(_FIRST_SECONDS)
 
     def stop(self) -> None:
         """End; a bundle that is being read is read to its end, but not activated."""
@@ -225,6 +226,7 @@ class BundleSource:
                 self.refresh()
             except Exception:  # noqa: BLE001 - likewise a listener that fails, e.g. for want of disk
                 _log.exception("what a new bundle led to failed; its source stays watched")
+            self._asked.set()
             left = self._fresh.left
             cap = min(_LONGEST_WAIT, max(_SHORTEST_WAIT, left)) if left >= 0 else _LONGEST_WAIT
             if self._failures:

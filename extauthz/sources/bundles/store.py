@@ -154,12 +154,12 @@ class BundleStore:
                 permits = {} if before is not None and mark.sequence > before.sequence else state.permits
                 marks = {**state.marks, manifest.name: mark}
                 self._save(replace(state, active=kept.id, marks=marks, permits=permits, contact=kept.activated))
+                with suppress(OSError):  # a file too many harms nobody
+                    self._prune(kept.id)
         except StoreError:
             raise
         except OSError as error:
             raise self._unusable(error) from error
-        with suppress(OSError):  # a file too many harms nobody
-            self._prune(kept.id)
         return kept
 
     def update(self, change: Callable[[State], State]) -> State:
