@@ -47,6 +47,31 @@ def test_the_page_shows_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 8 <= (tmp_path / "bench.html").read_text().count("<tr>")
 
 
+def test_steps_growth_and_memory_are_shown_where_they_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "RESULTS", tmp_path)
+    steps = {"whole": 60.0, "read_check": 10.0, "parse (upb)": 2.0, "decide": 30.0}
+    more = {
+        "steps": {"account": steps, "loan": steps},
+        "outer": ["read_check", "decide"],
+        "growth": [{"what": "policies", "size": 10_000, "us": 61.04, "best_us": 60.0, "ratio": 1.0173}],
+        "longest_gc_pause_ms": 0.4,
+        "goal": 1.1,
+        "memory": {"bank": {"rss_mb": 101.0, "peak_mb": 110.0, "limit_mb": 120.0}},
+    }
+    files = {file.name for file in bench_report.write(result() | more)}
+    assert "bench-steps.png" in files
+    page = (tmp_path / "bench.html").read_text()
+    for row in (
+        "<td>parse (upb)<td>2<td>2",
+        "<td>policies<td>10000<td>61<td>1.017",
+        "<td>bank<td>101<td>110<td>120",
+        "pause of the collector 0.400 ms",
+    ):
+        assert row in page, row
+
+
 def test_both_clients_of_a_closed_loop_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """h2load where it is installed, and ours, which is used where it is not."""
     with ExitStack() as stack:
