@@ -55,7 +55,10 @@ class Connection:
     """A connection to one server. Not thread-safe; never blocks after it was made."""
 
     def __init__(self, address: tuple[str, int], constant: Sequence[Header], *, read_status: bool = False) -> None:
-        """`read_status` makes the kind of an answer its HTTP status; else it is the length of its body."""
+        """`read_status` makes the kind of an answer its HTTP status, and the body its header block as it came.
+
+        Otherwise the kind is the length of the body.
+        """
         self.answers: list[Answer] = []
         self.closing = False  # the server said GOAWAY: no new streams
         self._read_status = read_status
@@ -164,10 +167,10 @@ class Connection:
             if self._received > _REFILL:
                 self._out += _frame(_WINDOW, 0, 0, struct.pack(">I", self._received))
                 self._received = 0
-            if entry is not None:
+            if entry is not None and not self._read_status:
                 entry[2] += payload
         elif entry is not None and self._read_status and not entry[3]:
-            entry[3] = status_of(payload)
+            entry[2], entry[3] = payload, status_of(payload)
         if flags & _END_STREAM and entry is not None:
             del self._open[stream]
             kind_found = entry[3] if self._read_status else len(entry[2])
