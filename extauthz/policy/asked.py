@@ -1,13 +1,12 @@
 """One question in the course of its evaluation: the request, and what rules derive from it, each derived once."""
 
 import re
-from typing import Final
-
-import msgspec
+from typing import Any, Final
 
 from extauthz.model.paths import CanonicalPath
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import ANONYMOUS, Subject
+from extauthz.policy.claims import ABSENT, ALL_CLAIMS, UNREADABLE, ClaimsReader, decode_all
 from extauthz.policy.matchers import read_address
 from extauthz.policy.query import Query, read_query
 
@@ -32,10 +31,24 @@ _NO_HEADERS = _NoHeaders()
 class Asked:
     """What rules and conditions read. Attributes that are derived are None until asked for."""
 
-    __slots__ = ("_addresses", "_claims", "_query", "folded", "now", "params", "request", "subject", "tenant")
+    __slots__ = (
+        "_addresses",
+        "_all_claims",
+        "_claims",
+        "_query",
+        "_reader",
+        "folded",
+        "now",
+        "params",
+        "request",
+        "subject",
+        "tenant",
+    )
 
-    def __init__(self, request: Request, subject: Subject, tenant: str, now: int) -> None:
-        """`tenant` is the tenant of the resource; `now` is whole seconds since the epoch."""
+    def __init__(
+        self, request: Request, subject: Subject, tenant: str, now: int, reader: ClaimsReader = ALL_CLAIMS
+    ) -> None:
+        """`tenant` is the tenant of the resource; `now` is whole seconds since the epoch; `reader` knows the claims."""
         self.request = request
         self.subject = subject
         self.tenant = tenant
@@ -44,7 +57,9 @@ class Asked:
         path = request.path.casefold()
         self.folded = request.segments if path == request.path else tuple(s.casefold() for s in request.segments)
         self._query: Query | bool = False
-        self._claims: dict[str, object] | bool = False
+        self._reader = reader
+        self._claims: object = None
+        self._all_claims: Any = None
         self._addresses: dict[str, tuple[int, int] | None] | None = None
 
     @property
@@ -55,11 +70,22 @@ class Asked:
         return None if isinstance(self._query, bool) else self._query
 
     @property
-    def claims(self) -> dict[str, object] | None:
-        """The token's claims; None when they are no JSON object."""
-        if self._claims is False:
-            self._claims = _read_claims(self.subject.claims)
-        return None if isinstance(self._claims, bool) else self._claims
+    def claims(self) -> Any:  # noqa: ANN401 - a JSON object as a dict, or UNREADABLE
+        """All claims of the token; UNREADABLE when they are no JSON object."""
+        if self._all_claims is None:
+            self._all_claims = decode_all(self.subject.claims)
+        return self._all_claims
+
+    def claim(self, name: str) -> Any:  # noqa: ANN401 - any JSON value, ABSENT or UNREADABLE
+        """One claim of the token, ABSENT when there is none of that name."""
+        if self._claims is None:
+            self._claims = self._reader.decode(self.subject.claims)
+        if self._claims is UNREADABLE:
+            return UNREADABLE
+        try:
+            return self._reader.get(self._claims, name)
+        except KeyError:
+            return UNREADABLE if self.claims is UNREADABLE else self.claims.get(name, ABSENT)
 
     def address(self, text: str) -> tuple[int, int] | None:
         """(version, number) of an address, None when it is none (a Unix socket, an internal listener)."""
@@ -87,14 +113,6 @@ def asked_of_connection(connection: Connection) -> Asked:
         sni=connection.sni,
     )
     return Asked(request, ANONYMOUS, "", 0)
-
-
-def _read_claims(raw: bytes) -> dict[str, object] | bool:
-    try:
-        claims = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return True
-    return claims if isinstance(claims, dict) else True
 
 
 def within_int64(value: object) -> bool:

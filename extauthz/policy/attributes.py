@@ -11,6 +11,7 @@ import msgspec
 
 from extauthz.model.problems import Location, suggestion
 from extauthz.policy.asked import Asked, workload
+from extauthz.policy.claims import ABSENT, UNREADABLE
 from extauthz.policy.document import WhenSpec
 from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.matchers import address_set, principal_pattern, principal_problem, text_set
@@ -96,6 +97,14 @@ def header_read(part: Part) -> str:
     """The header, in lower case, that a part of `when` reads; "" when it reads something else."""
     match = _KEYED.fullmatch(part.field)
     return match[2][1:-1].lower() if match and match[1] == "request.headers" else ""
+
+
+def claim_read(part: Part) -> str:
+    """The top-level claim that a part of `when` reads; "" when it reads something else."""
+    if part.field == "request.auth.audiences":
+        return "aud"
+    match = _KEYED.fullmatch(part.field)
+    return match[2][1:-1].split("][")[0] if match and match[1] == "request.auth.claims" else ""
 
 
 def _key_hint(key: str) -> str:
@@ -224,10 +233,12 @@ def _claim(asked: Asked, names: list[str]) -> Found:
 
     Fractions and nested values have no one text, so they cannot be told.
     """
-    value: object = asked.claims
-    if value is None:
+    value: object = asked.claim(names[0])
+    if value is UNREADABLE:
         return FAILED
-    for name in names:
+    if value is ABSENT:
+        return ()
+    for name in names[1:]:
         if not isinstance(value, dict) or name not in value:
             return ()
         value = value[name]

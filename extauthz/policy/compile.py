@@ -6,7 +6,7 @@ Rule 1: never raises for bad input. A set compiled with errors must not be put i
 from collections.abc import Mapping, Sequence
 
 from extauthz.model.problems import Location, Problem, suggestion
-from extauthz.policy.attributes import compile_when, header_read
+from extauthz.policy.attributes import claim_read, compile_when, header_read
 from extauthz.policy.condition import Conditions, Program
 from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
@@ -104,6 +104,9 @@ def _compile_rule(
         or any(program.params is None or program.params for program in programs),
         headers=frozenset(name for part in whens if (name := header_read(part))).union(
             *(program.headers for program in programs)
+        ),
+        claims=frozenset(name for part in whens if (name := claim_read(part))).union(
+            *(program.claims or () for program in programs)
         ),
         callers_by_kind=callers_by_kind(sources),
     )

@@ -134,7 +134,7 @@ class Conditions:
             value = lowered(expression, [read for _, _, read in reads], otherwise, collects=usage.collects)
         except NotLoweredError as error:
             slow = str(error)
-        params = usage.keys.get("params", set())
+        params, claims = usage.keys.get("params", set()), usage.keys.get("subject.claims", set())
         return Program(
             text=text,
             value=value,
@@ -142,7 +142,7 @@ class Conditions:
             slow=slow,
             http=any(name in VARIABLES and VARIABLES[name].http for name in usage.keys),
             params=None if params is None else frozenset(params),
-            claims="subject.claims" in usage.keys,
+            claims=None if claims is None else frozenset(claims),
             headers=frozenset(usage.keys.get("request.headers") or ()),
         )
 

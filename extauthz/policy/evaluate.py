@@ -19,6 +19,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import Subject
 from extauthz.policy.asked import Asked, asked_of_connection
+from extauthz.policy.claims import ClaimsReader
 from extauthz.policy.closer import Closer
 from extauthz.policy.document import Effect, Mode
 from extauthz.policy.explain import RuleTrace, trace_rule
@@ -95,6 +96,7 @@ class PolicySet:
         self._connection_rules = tuple(found for rule in self._rules if (found := for_connections(rule)) is not None)
         self._ports = PortIndex(self._connection_rules)
         self._kinds = Kinds(self._rules)
+        self._claims = ClaimsReader(name for rule in rules for name in rule.claims)
         self._shortlists: Memo[Kind, Shortlist] = Memo(_MAX_SHORTLISTS, _MAX_BYTES, _weigh)
 
     @property
@@ -106,7 +108,7 @@ class PolicySet:
 
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
-        asked = Asked(request, subject, tenant, now)
+        asked = Asked(request, subject, tenant, now, self._claims)
         kind = self._kinds.of(asked)
         found = _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
         if found.verdict is not None:
@@ -148,7 +150,7 @@ class PolicySet:
         self, request: Request, subject: Subject, tenant: str, now: int, closer: Closer | None = None
     ) -> list[RuleTrace]:
         """What became of each rule on this route, whoever it is for, in the order in which they are tried."""
-        asked = Asked(request, subject, tenant, now)
+        asked = Asked(request, subject, tenant, now, self._claims)
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
         return [trace_rule(self._rules[position], asked, closer) for position in candidates]
 

@@ -13,7 +13,8 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from extauthz.policy.asked import Asked
-from extauthz.policy.lowering import ABSENT, ALLOWANCE, BeyondError, Expression, FailedError, SpentError, result
+from extauthz.policy.claims import ABSENT
+from extauthz.policy.lowering import ALLOWANCE, BeyondError, Expression, FailedError, SpentError, result
 from extauthz.policy.variables import Reader, UnreadableError, for_cel
 
 FAILED: Final = object()
@@ -47,7 +48,7 @@ class Program(Struct, frozen=True, gc=False):
     slow: str  # why CEL's own evaluator is asked at every evaluation, "" when it is not
     http: bool  # reads what a connection without HTTP does not have
     params: frozenset[str] | None  # captures that are read; None: computed names
-    claims: bool  # reads the token's claims
+    claims: frozenset[str] | None  # claims of the token that are read; None: computed names, or all
     headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
 
 
@@ -149,12 +150,15 @@ def lowered(expression: Expression, readers: Sequence[Reader], otherwise: Evalua
 
 def _frame(readers: Sequence[Reader], more: list[Any]) -> Callable[[Asked], list[Any]]:
     """What makes the list that closures read: what the expression reads, then what its loops need, if it has any."""
-    if len(more) > _COUNTS or not readers:
+    if len(more) > _COUNTS:
+        if len(readers) == 1:
+            (only,) = readers
+            return lambda asked: [only(asked), *more]
         return lambda asked: [*[read(asked) for read in readers], *more]
-    first, *rest = readers
-    if not rest:
-        return lambda asked: [first(asked)]
-    if len(rest) == 1:
-        (second,) = rest
+    if len(readers) == 1:
+        (only,) = readers
+        return lambda asked: [only(asked)]
+    if len(readers) == 2:  # noqa: PLR2004
+        first, second = readers
         return lambda asked: [first(asked), second(asked)]
     return lambda asked: [read(asked) for read in readers]

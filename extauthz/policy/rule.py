@@ -35,6 +35,7 @@ class Rule(Struct, frozen=True, gc=False):
     plan: Plan | None
     captures: bool  # a capture is read, so every way to match the path counts
     headers: frozenset[str] = frozenset()  # request headers that are read, in lower case
+    claims: frozenset[str] = frozenset()  # claims that are read by name
     callers_by_kind: bool = False  # `from` reads nothing but what belongs to the kind of a request (see `kinds`)
 
     @property

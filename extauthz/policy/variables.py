@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from extauthz.model.request import Headers
 from extauthz.policy.asked import INT64, Asked, workload
-from extauthz.policy.lowering import ABSENT, Kind, Timestamp, is_plain, is_text
+from extauthz.policy.claims import ABSENT, UNREADABLE
+from extauthz.policy.lowering import Kind, Timestamp, is_plain, is_text
 
 Reader = Callable[[Asked], Any]  # raises UnreadableError
 
@@ -95,7 +96,7 @@ def _texts(attribute: str) -> Variable:
     def read(asked: Asked) -> tuple[str, ...]:
         value: tuple[str, ...] = get(asked)
         for text in value:
-            if not is_text(text):
+            if not (text.isascii() and "\0" not in text) and not is_text(text):
                 raise UnreadableError
         return value
 
@@ -166,18 +167,19 @@ def _parameter(name: str) -> Reader:
 
 
 def _all_claims(asked: Asked) -> Any:  # noqa: ANN401 - a JSON object
-    claims = asked.claims
-    if claims is None:
+    if asked.claims is UNREADABLE:
         raise UnreadableError
-    return _whole(claims)
+    return _whole(asked.claims)
 
 
 def _claim(name: str) -> Reader:
     def read(asked: Asked) -> Any:  # noqa: ANN401 - any JSON value or ABSENT
-        claims = asked.claims
-        if claims is None:
+        value = asked.claim(name)
+        if value is ABSENT:
+            return value
+        if value is UNREADABLE:
             raise UnreadableError
-        return _whole(claims[name]) if name in claims else ABSENT
+        return _whole(value)
 
     return read
 

@@ -6,7 +6,6 @@ from extauthz.policy.lowering.loops import ALLOWANCE
 from extauthz.policy.lowering.lower import Expression, Scope, lower
 from extauthz.policy.lowering.nodes import Kind, Run
 from extauthz.policy.lowering.values import (
-    ABSENT,
     BeyondError,
     FailedError,
     SpentError,
@@ -17,7 +16,6 @@ from extauthz.policy.lowering.values import (
 )
 
 __all__ = [
-    "ABSENT",
     "ALLOWANCE",
     "BeyondError",
     "Data",

@@ -65,10 +65,14 @@ def _inner(source: Run, body: Lowered, place: Place, decisive: bool) -> Run:  # 
     variable, steps, allowance = place.variable, place.steps, place.left
 
     def run(frame: Frame) -> bool:
-        elements = _elements(source(frame))
-        left = min(MAX_STEPS - 1 - frame[steps], frame[allowance] // cost)
+        elements = source(frame)
+        if type(elements) is not tuple:
+            elements = _elements(elements)
+        size = len(elements)
+        if size * cost > frame[allowance] or size + frame[steps] >= MAX_STEPS:
+            elements = elements[: min(MAX_STEPS - 1 - frame[steps], frame[allowance] // cost)]
         failed = False
-        for step, frame[variable] in enumerate(elements if len(elements) <= left else elements[:left], 1):
+        for step, frame[variable] in enumerate(elements, 1):
             try:
                 if test(frame) is decisive:
                     _spend(
@@ -77,7 +81,7 @@ def _inner(source: Run, body: Lowered, place: Place, decisive: bool) -> Run:  # 
                     return decisive
             except LookupError:
                 failed = True
-        _spend(frame, place, len(elements), cost)
+        _spend(frame, place, size, cost)
         if failed:
             raise FailedError
         return not decisive

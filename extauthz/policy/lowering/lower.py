@@ -2,6 +2,8 @@
 
 Rule 1: a result is CEL's own to the last bit, errors included, or the expression is not lowered (NotLoweredError), or
 the closure says while it runs that CEL's evaluator must be asked (BeyondError). It is never an approximation.
+Rule 2: closures, not generated code. Written as functions, simple conditions took 0.11 to 0.28 us instead of 0.18 to
+0.44, to make them took as long, and here no text of a policy ever becomes code.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from extauthz.policy.claims import ABSENT
 from extauthz.policy.lookups import GET, HAS, IN
 from extauthz.policy.lowering import operators
 from extauthz.policy.lowering.calls import call, leave
@@ -30,7 +33,7 @@ from extauthz.policy.lowering.nodes import (
     read,
     strict,
 )
-from extauthz.policy.lowering.values import ABSENT, FailedError, UInt, is_text
+from extauthz.policy.lowering.values import FailedError, UInt, is_text
 
 Node = Any  # cel.expr.Expr; protobuf is not imported here
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 MAX_UINT: Final = 2**64 - 1
-ABSENT: Final = object()  # a key that a map of the request does not have
 
 
 class UInt(int):
