@@ -1,7 +1,7 @@
 """A real Envoy as a child process, its ports chosen by the kernel."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -30,6 +30,12 @@ def render_config(template: Path, values: Mapping[str, object]) -> Config:
     """The bootstrap with its ${names} filled in; an unknown or missing name is a KeyError."""
     config: Config = yaml.safe_load(Template(template.read_text()).substitute(values))
     return config
+
+
+def endpoints(ports: Iterable[int]) -> str:
+    """The endpoints of a cluster on loopback, for a template."""
+    addresses = ({"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in ports)
+    return json.dumps([{"endpoint": {"address": address}} for address in addresses])
 
 
 class Envoy:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from extauthz.cli.demo_envoy import Envoy, envoy_binary, render_config
+from extauthz.cli.demo_envoy import Envoy, endpoints, envoy_binary, render_config
 from extauthz.cli.demo_processes import Child, StartError, read_port
 
 CHECKOUT = Path(__file__).parents[2]
@@ -35,9 +35,14 @@ class Server(Struct, frozen=True):
     """A running extauthz."""
 
     child: Child
-    port: int  # gRPC
+    ports: tuple[int, ...]  # gRPC, one a worker; 0 for a Unix socket
     admin: str  # base URL
     journal: Path
+
+    @property
+    def port(self) -> int:
+        """Of the first worker."""
+        return self.ports[0]
 
 
 class Stack(Struct, frozen=True):
@@ -78,7 +83,7 @@ def start_all(work: Path, stack: ExitStack, say: Callable[[str], None]) -> Stack
     values = {
         "listen_port": 0,
         "upstream_port": upstream_port,
-        "authz_port": server.port,
+        "authz_endpoints": endpoints(server.ports),
         "access_log": access_log,
     }
     envoy = Envoy(render_config(root / "deploy" / "demo" / "envoy.yaml", values), work)
@@ -110,8 +115,8 @@ def start_server(
     work: Path, stack: ExitStack, bundle: Path, settings: Sequence[str] = (), *, wait_ready: bool = True
 ) -> Server:
     """`extauthz serve` on free ports. `settings` are more `section.key=value`."""
-    ports = work / "extauthz.ports"
-    ports.unlink(missing_ok=True)
+    told = work / "extauthz.ports"
+    told.unlink(missing_ok=True)
     journal = work / "journal"
     assignments = [
         "listen.address=127.0.0.1:0",
@@ -125,18 +130,19 @@ def start_server(
         [
             *(sys.executable, "-m", "extauthz", "serve"),
             *("--config", require_checkout() / "deploy" / "demo" / "extauthz.yaml"),
-            *("--ports-file", ports),
+            *("--ports-file", told),
             *(part for assignment in assignments for part in ("--set", assignment)),
         ],
         work / "extauthz.log",
     )
     stack.callback(child.stop)
-    addresses = child.await_ready(lambda: json.loads(ports.read_text()) if ports.exists() else None)
+    addresses = child.await_ready(lambda: json.loads(told.read_text()) if told.exists() else None)
     admin = f"http://{addresses['admin']}"
     if wait_ready:
         child.await_ready(lambda: _is_ready(admin))
-    port = addresses["grpc"].rpartition(":")[2]
-    return Server(child, int(port) if port.isdigit() else 0, admin, journal)
+    found = addresses.get("workers", [addresses["grpc"]])
+    ports = (address.rpartition(":")[2] for address in found)
+    return Server(child, tuple(int(port) if port.isdigit() else 0 for port in ports), admin, journal)
 
 
 def _is_ready(admin: str) -> bool | None:

@@ -1,6 +1,6 @@
 """Real Envoys, an upstream that echoes and authorization servers on loopback, on ports of the kernel's choice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -65,7 +65,7 @@ def launch_envoy(envoy_work: Path, upstream_port: int) -> Iterator[Launch]:
     """Starts Envoys of any variant before an authorization server; all end with the module."""
     with ExitStack() as stack:
 
-        def launch(variant: Variant, *, authz_port: int) -> Gateway:
+        def launch(variant: Variant, *, authz_port: int | Sequence[int]) -> Gateway:
             directory = envoy_work / f"envoy-{next(_numbers)}"
             directory.mkdir()
             log = directory / "access.log"

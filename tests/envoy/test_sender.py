@@ -302,3 +302,18 @@ def test_dp_17_dp_18_replicas_that_share_a_redis_refuse_each_other_s_replays(
     assert 200 == ask(two, ann, token, proof).status
     assert 401 == ask(two, ann, token, proof).status
     assert 503 == ask(two, ann, token, ann.proof(token, htm="PUT"), method="PUT", body=b"{}").status
+
+
+def test_dp_17_dp_19_workers_of_one_server_share_used_proofs_and_nonces(
+    launch_envoy: Launch, start_bank: Start, workload: Certificates, minter: Minter, ann: Client
+) -> None:
+    """Each Envoy asks another worker; neither Redis nor a file with keys is set."""
+    bank = start_bank({"dpop": {"nonce": "required"}}, "workers.count=2")
+    one, two = (launch_envoy(Variant(tls=workload), authz_port=port) for port in bank.ports)
+    token = mint(minter, jkt=ann.jkt)
+    nonce = ask(one, ann, token, ann.proof(token)).header("dpop-nonce")
+    for first, second in ((one, two), (two, one)):
+        proof = ann.proof(token, nonce=nonce)
+        assert 200 == ask(first, ann, token, proof).status
+        replayed = ask(second, ann, token, proof)
+        assert (401, "proof_replayed") == (replayed.status, reason(second, replayed))

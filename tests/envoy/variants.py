@@ -1,12 +1,13 @@
 """Envoy's configuration as a function of options: the demo's file, changed where a test needs another shape."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from extauthz.cli.demo_envoy import Config, render_config
+from extauthz.cli.demo_envoy import Config, endpoints, render_config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TEMPLATE = DEPLOY / "demo" / "envoy.yaml"
@@ -44,11 +45,11 @@ class Variant:
     uds: str = ""  # path of extauthz's Unix socket instead of its port
 
 
-def build(variant: Variant, *, authz_port: int, upstream_port: int, access_log: Path) -> Config:
+def build(variant: Variant, *, authz_port: int | Sequence[int], upstream_port: int, access_log: Path) -> Config:
     """The bootstrap of one Envoy. Listeners: `inbound`, and `tcp` when asked for."""
     values = {
         "listen_port": 0,
-        "authz_port": authz_port,
+        "authz_endpoints": endpoints([authz_port] if isinstance(authz_port, int) else authz_port),
         "upstream_port": upstream_port,
         "access_log": access_log,
     }
