@@ -171,7 +171,37 @@ def test_the_access_log_carries_the_decision(manifests: list[Manifest], mesh: di
 
 
 def test_every_file_is_applied_or_said_to_be_a_choice() -> None:
-    """meshconfig.yaml goes to istiod, envoyfilter.yaml is optional; the rest is in the kustomization."""
+    """meshconfig.yaml goes to istiod, the two EnvoyFilters are optional; the rest is in the kustomization."""
     listed = set(yaml.safe_load((ISTIO / "kustomization.yaml").read_text())["resources"])
     files = {file.name for file in ISTIO.glob("*.yaml")} - {"kustomization.yaml"}
-    assert {"meshconfig.yaml", "envoyfilter.yaml"} == files - listed
+    assert {"meshconfig.yaml", "envoyfilter.yaml", "failover.yaml"} == files - listed
+
+
+def test_failover_is_the_same_for_sidecars_and_gateways_and_for_who_is_asked(provider: dict[str, Any]) -> None:
+    """An EnvoyFilter each, for whoever is under a CUSTOM policy. tests/envoy runs what istiod makes of it."""
+    sidecars, gateway = documents(ISTIO / "failover.yaml")
+    assert ["banking", "istio-ingress"] == [each["metadata"]["namespace"] for each in (sidecars, gateway)]
+    patches = [
+        {patch["applyTo"]: patch["patch"] for patch in each["spec"]["configPatches"]} for each in (sidecars, gateway)
+    ]
+    assert patches[0] == patches[1]
+    (match,) = (
+        patch["match"]["cluster"] for patch in gateway["spec"]["configPatches"] if patch["applyTo"] == "CLUSTER"
+    )
+    assert (provider["service"].partition("/")[2], provider["port"]) == (match["service"], match["portNumber"])
+
+
+def test_what_a_dying_server_broke_off_is_asked_again_and_nothing_slow_is(
+    manifests: list[Manifest], provider: dict[str, Any]
+) -> None:
+    """Envoy ends an attempt after `max_interval`; below the timeout that would ask an overloaded server twice."""
+    (sidecars, _) = documents(ISTIO / "failover.yaml")
+    merged = sidecars["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]
+    retry = merged["grpc_service"]["retry_policy"]
+    assert int(provider["timeout"].removesuffix("ms")) == 1000 * float(
+        retry["retry_back_off"]["max_interval"].removesuffix("s")
+    )
+    assert not {"5xx", "gateway-error", "deadline-exceeded", "resource-exhausted"} & set(retry["retry_on"].split(","))
+    assert one(manifests, "DestinationRule")["spec"]["trafficPolicy"]["connectionPool"]["http"]["maxRetries"] > 0
+    demo = (DEPLOY / "demo" / "envoy.yaml").read_text()
+    assert f"retry_on: {retry['retry_on']}" in demo

@@ -1,4 +1,4 @@
-"""Two workers behind one real Envoy, as the shipped configuration lists them: one of them dies, and nobody notices."""
+"""Two workers behind real Envoys, as the shipped configuration lists them: one of them dies, and nobody notices."""
 
 import os
 import re
@@ -37,16 +37,17 @@ def bank(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[S
 
 
 @pytest.fixture(scope="module")
-def gateway(launch_envoy: Launch, bank: Server) -> Gateway:
-    return launch_envoy(Variant(), authz_port=bank.ports)
+def gateways(launch_envoy: Launch, bank: Server) -> list[Gateway]:
+    """The demo's Envoy, and one as istiod makes it of deploy/istio."""
+    return [launch_envoy(variant, authz_port=bank.ports) for variant in (Variant(), Variant(failover=True))]
 
 
 class Load:
     """Steady requests until `stop`: a manager who may, and an officer who may not."""
 
-    def __init__(self, gateway: Gateway, minter: Minter) -> None:
+    def __init__(self, gateways: list[Gateway], minter: Minter) -> None:
         self.answers: list[tuple[str, int, str]] = []  # who, status, decision id
-        self._gateway, self._done = gateway, threading.Event()
+        self._gateways, self._done = gateways, threading.Event()
         people = {
             who: [("authorization", f"Bearer {minter.mint(persona.claims)}")]
             for who, persona in (("may", MANAGER), ("may not", OFFICER))
@@ -62,7 +63,7 @@ class Load:
     def _run(self, number: int, who: str, headers: list[tuple[str, str]]) -> None:
         turn = number
         while not self._done.wait(max(0.0, self._began + turn / RATE - time.monotonic())):
-            answer = self._gateway.h1(LOAN, headers)
+            answer = self._gateways[turn % len(self._gateways)].h1(LOAN, headers)
             self.answers.append((who, answer.status, answer.header("x-authz-decision-id") or ""))
             turn += CLIENTS
 
@@ -99,55 +100,61 @@ def decisions(journal: Path) -> Counter[str]:
     return Counter(event.decision_id for event in events if event)
 
 
-def await_restart(bank: Server, gateway: Gateway, worker: int, restarts: int) -> None:
-    """Until the worker is back, and Envoy knows."""
+def stat(gateways: list[Gateway], name: str) -> list[int]:
+    return [gateway.envoy.stat(f"cluster.{AUTHZ_CLUSTER}.{name}") for gateway in gateways]
+
+
+def await_restart(bank: Server, gateways: list[Gateway], worker: int, restarts: int) -> None:
+    """Until the worker is back, and both Envoys know."""
     deadline = time.monotonic() + 30
     while not (
         workers(bank)[worker]["restarts"] == restarts
         and workers(bank)[worker]["ready"]
-        and gateway.envoy.stat(f"cluster.{AUTHZ_CLUSTER}.membership_healthy") == len(bank.ports)
+        and stat(gateways, "membership_healthy") == [len(bank.ports)] * len(gateways)
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_one_scrape_adds_up_what_both_workers_have_answered(gateway: Gateway, bank: Server, minter: Minter) -> None:
+def test_one_scrape_adds_up_what_both_workers_have_answered(
+    gateways: list[Gateway], bank: Server, minter: Minter
+) -> None:
     """Envoy asks both, and the sum is the number of requests."""
     headers = [("authorization", f"Bearer {minter.mint(MANAGER.claims)}")]
     before, _ = checks(bank)
-    assert {200} == {gateway.h1(LOAN, headers).status for _ in range(60)}
+    assert {200} == {gateway.h1(LOAN, headers).status for gateway in gateways for _ in range(30)}
     counted, each = checks(bank)
     assert (60, counted) == (counted - before, sum(each))
     assert min(each) > 0
 
 
 def test_a_worker_that_is_asked_to_end_is_left_alone_before_it_closes(
-    gateway: Gateway, bank: Server, minter: Minter
+    gateways: list[Gateway], bank: Server, minter: Minter
 ) -> None:
     """Worker by worker, a server restarts without a request that fails."""
-    load = Load(gateway, minter)
+    load = Load(gateways, minter)
     load.await_more(25)
     os.kill(workers(bank)[0]["pid"], signal.SIGTERM)
-    await_restart(bank, gateway, 0, 1)
+    await_restart(bank, gateways, 0, 1)
     load.await_more(25)
     assert {("may", 200), ("may not", 403)} == {(who, status) for who, status, _ in load.stop()}
 
 
 def test_a_worker_killed_under_load_costs_no_request_and_is_back_while_every_answer_is_on_record(
-    gateway: Gateway, bank: Server, minter: Minter
+    gateways: list[Gateway], bank: Server, minter: Minter
 ) -> None:
-    retries = f"cluster.{AUTHZ_CLUSTER}.upstream_rq_retry"
-    (before, _), recorded_before, retried_before = checks(bank), decisions(bank.journal), gateway.envoy.stat(retries)
-    load = Load(gateway, minter)
+    (before, _), recorded_before = checks(bank), decisions(bank.journal)
+    retried_before = sum(stat(gateways, "upstream_rq_retry"))
+    load = Load(gateways, minter)
     for victim, restarts in ((1, 1), (0, 2)):
         load.await_more(50)
         os.kill(workers(bank)[victim]["pid"], signal.SIGKILL)
-        await_restart(bank, gateway, victim, restarts)
+        await_restart(bank, gateways, victim, restarts)
     answers = load.stop()
     assert {("may", 200), ("may not", 403)} == {(who, status) for who, status, _ in answers}
     recorded = decisions(bank.journal) - recorded_before
     assert not {decision for _, _, decision in answers} - recorded.keys()
-    retried = gateway.envoy.stat(retries) - retried_before
+    retried = sum(stat(gateways, "upstream_rq_retry")) - retried_before
     assert len(answers) <= recorded.total() <= len(answers) + retried
     counted, each = checks(bank)
     assert counted == sum(each)

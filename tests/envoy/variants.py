@@ -12,6 +12,8 @@ from extauthz.cli.demo_envoy import Config, endpoints, render_config
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TEMPLATE = DEPLOY / "demo" / "envoy.yaml"
 ENVOY_FILTER = DEPLOY / "istio" / "envoyfilter.yaml"
+FAILOVER = DEPLOY / "istio" / "failover.yaml"
+DESTINATION_RULE = DEPLOY / "istio" / "destination-rule.yaml"
 AUTHZ_CLUSTER = "outbound|9000||extauthz.extauthz.svc.cluster.local"
 TYPE = "type.googleapis.com/envoy.extensions"
 
@@ -35,6 +37,7 @@ class Variant:
     raw_body: bool = False  # pack_as_bytes
     fail_open: bool = False  # failure_mode_allow: what Istio calls failOpen
     envoy_filter: bool = False  # merged with deploy/istio/envoyfilter.yaml, as istiod would
+    failover: bool = False  # the same of failover.yaml and destination-rule.yaml, in place of what the demo has
     edge: bool = False  # a gateway: use_remote_address, merged slashes, XFCC replaced
     tls: Certificates | None = None  # downstream mutual TLS; Envoy adds its XFCC element
     timeout: str = "2s"  # generous, so that a busy machine cannot turn an answer into a 503
@@ -83,7 +86,10 @@ def cluster(config: Config, name: str) -> dict[str, Any]:
 
 def _shape_ext_authz(filters: list[dict[str, Any]], variant: Variant) -> None:
     ext_authz = next(f["typed_config"] for f in filters if f["name"] == "envoy.filters.http.ext_authz")
+    if variant.failover:
+        ext_authz["grpc_service"] |= failover_patches()["HTTP_FILTER"]["typed_config"]["grpc_service"]
     ext_authz["grpc_service"]["timeout"] = variant.timeout
+    ext_authz["grpc_service"]["retry_policy"]["retry_back_off"]["max_interval"] = variant.timeout
     ext_authz["failure_mode_allow"] = variant.fail_open
     ext_authz["encode_raw_headers"] = variant.raw_headers
     if variant.envoy_filter:
@@ -99,7 +105,34 @@ def _shape_ext_authz(filters: list[dict[str, Any]], variant: Variant) -> None:
         }
 
 
+def failover_patches() -> dict[str, Any]:
+    """What failover.yaml has sidecars merge, by what it applies to."""
+    sidecars, _gateway = yaml.safe_load_all(FAILOVER.read_text())
+    return {patch["applyTo"]: patch["patch"]["value"] for patch in sidecars["spec"]["configPatches"]}
+
+
+def _as_istiod(authz: dict[str, Any]) -> None:
+    """The cluster as istiod makes it of the DestinationRule and the EnvoyFilter."""
+    rule = yaml.safe_load(DESTINATION_RULE.read_text())["spec"]["trafficPolicy"]
+    pool, outliers = rule["connectionPool"]["http"], rule["outlierDetection"]
+    authz["lb_policy"] = rule["loadBalancer"]["simple"]
+    authz["circuit_breakers"]["thresholds"] = [
+        {"max_requests": pool["http2MaxRequests"], "max_retries": pool["maxRetries"]}
+    ]
+    authz["outlier_detection"] = {
+        "consecutive_gateway_failure": outliers["consecutiveGatewayErrors"],
+        "enforcing_consecutive_gateway_failure": 100,
+        "enforcing_consecutive_5xx": 0,
+        "interval": outliers["interval"],
+        "base_ejection_time": outliers["baseEjectionTime"],
+        "max_ejection_percent": outliers["maxEjectionPercent"],
+    }
+    authz |= failover_patches()["CLUSTER"]
+
+
 def _shape_cluster(authz: dict[str, Any], variant: Variant) -> None:
+    if variant.failover:
+        _as_istiod(authz)
     if not variant.health_check:
         del authz["health_checks"]
     if variant.max_requests:
