@@ -59,6 +59,7 @@ def make_plan(settings: Settings, ports_file: str = "") -> Plan:
         replay_capacity=dpop.replay.capacity if dpop.replay.store == "memory" else 0,
         nonce_key="" if dpop.nonce_key_file else base64.b64encode(secrets.token_bytes(32)).decode(),
         revocations=revocations,
+        spare=settings.workers.spare,
         ports_file=ports_file,
         held=held,
     )

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from extauthz.app.proofs import SharedStore, probe
+from extauthz.app.proofs import probe
 from extauthz.identity import Issuer
 from extauthz.model.decision import FirstUse, IntrospectToken, Question
 from extauthz.questions import Answer, Oracle
 from extauthz.settings import Settings
 from extauthz.sources import Introspected, IntrospectionSource
-from extauthz.sources.replay_store import MemoryReplayStore
+from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.telemetry import Metrics
 
 log = logging.getLogger("extauthz.app")

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from extauthz.admin import AdminServer, ControlServer, Orders, Views
-from extauthz.app.proofs import SharedStore, open_replay_store
+from extauthz.app.proofs import open_replay_store
 from extauthz.settings import Settings
 from extauthz.sources import RuntimeRevocations
-from extauthz.sources.replay_store import MemoryReplayStore
+from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.telemetry import Metrics
 
 

@@ -20,13 +20,13 @@ from msgspec.structs import replace
 
 from extauthz.admin import Orders, PassedControl, Views
 from extauthz.app.place import AdminListener, ControlListener
-from extauthz.app.proofs import SharedStore, open_replay_store
+from extauthz.app.proofs import open_replay_store
 from extauthz.app.server import Server, StartError
 from extauthz.journal import JournalOptions
 from extauthz.journal.places import worker_name
 from extauthz.settings import Settings
 from extauthz.sources import Change, RuntimeEntry, RuntimeRevocations
-from extauthz.sources.replay_store import MemoryReplayStore
+from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.sources.told_replay import ToldReplayStore
 from extauthz.telemetry import Metrics, configure_logs
 from extauthz.workers.channel import Channel, ChannelError

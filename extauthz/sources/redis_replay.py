@@ -16,7 +16,7 @@ from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
 from extauthz.model.decision import FirstUse, Question
-from extauthz.sources.replay_store import MemoryReplayStore, RedisOptions, ReplayOptions, ReplayStatus
+from extauthz.sources.replay_store import MemoryReplayStore, RedisOptions, ReplayOptions, ReplayStatus, SharedStore
 
 log = logging.getLogger("extauthz.sources.replay")
 
@@ -26,7 +26,7 @@ _IDLE_SECONDS = 15  # a connection idle for longer is asked for a sign of life b
 _SAFE_POLICY = "noeviction"
 
 
-class RedisReplayStore:
+class RedisReplayStore(SharedStore):
     """Implements `model.ports.ReplayStore`, which always says "ask outside", and answers what is then asked."""
 
     def __init__(self, options: ReplayOptions, clock: Callable[[], float]) -> None:

@@ -5,10 +5,13 @@ the interpreter's lock, and what it returns tells who came first.
 Rule 2: nothing that could still be used is ever forgotten; when there is no room, nothing more is let in (DP-18).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from extauthz.model.decision import Question
 
 # Entries that end in the same stretch are dropped together, at most this long after they could be used: with proofs
 # of 60 s there are three stretches at a time, with the longest nonces 31.
@@ -46,6 +49,34 @@ class ReplayStatus(Struct, frozen=True):
     refused_full: int  # first uses that were not let in because there was no room
     failures: int  # questions that the shared store did not answer
     available: bool
+
+
+class SharedStore(ABC):
+    """A store that others share, so that its answers come from outside; see `model.ports.ReplayStore`."""
+
+    @abstractmethod
+    def first_use(self, key: bytes, expires: int) -> bool | None:
+        """False for what went through this process, else None: it must be asked."""
+
+    @abstractmethod
+    def recall(self, question: Question) -> bool | None:
+        """The same, of a question."""
+
+    @abstractmethod
+    def ask(self, question: Question, deadline: float) -> bool | None:
+        """Whether it is a first use; None when nobody says. `deadline` is in seconds since the epoch."""
+
+    @abstractmethod
+    def probe(self) -> str:
+        """What is wrong with the store, for a line in the log; "" when it is fit."""
+
+    @abstractmethod
+    def status(self) -> ReplayStatus:
+        """What became of the questions since the start."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open."""
 
 
 class MemoryReplayStore:

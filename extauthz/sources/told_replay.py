@@ -6,13 +6,13 @@ Rule: what only one process may say is asked of that one; without its answer a p
 from collections.abc import Callable
 
 from extauthz.model.decision import FirstUse, Question
-from extauthz.sources.replay_store import MemoryReplayStore, ReplayStatus
+from extauthz.sources.replay_store import MemoryReplayStore, ReplayStatus, SharedStore
 
 # Whether a key was never seen: True, False, or None when there is no room for it. Raises OSError without an answer.
 AskAbove = Callable[[bytes, int, float], bool | None]
 
 
-class ToldReplayStore:
+class ToldReplayStore(SharedStore):
     """Implements `model.ports.ReplayStore`, which always says "ask outside", and answers what is then asked."""
 
     def __init__(self, ask: AskAbove, capacity: int, clock: Callable[[], float]) -> None:
@@ -46,6 +46,10 @@ class ToldReplayStore:
         self._replayed += first is False
         self._refused += first is None
         return first
+
+    def probe(self) -> str:
+        """The process above is there, or this one ends."""
+        return ""
 
     def status(self) -> ReplayStatus:
         """What became of the questions since the start."""

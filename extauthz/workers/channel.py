@@ -34,7 +34,7 @@ class ChannelError(Exception):
 
 
 class Channel:
-    """One end. `fast` is answered by the thread that reads, `slow` beside it."""
+    """One end. `fast` is answered by the thread that reads, `slow` beside it; both may be added to."""
 
     def __init__(
         self,
@@ -45,7 +45,8 @@ class Channel:
     ) -> None:
         """Nothing is read before `start`."""
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
-        self._end, self._fast, self._slow, self._on_end = end, dict(fast), dict(slow), on_end
+        self.fast, self.slow = dict(fast), dict(slow)
+        self._end, self._on_end = end, on_end
         self._asked: dict[int, Future[bytes]] = {}
         self._numbers = count(1)
         self._sending = threading.Lock()
@@ -137,10 +138,10 @@ class Channel:
                 answer.set_result(body)
             else:
                 answer.set_exception(ChannelError(body.decode("utf-8", "replace")))
-        elif kind in self._fast:
-            self._answer(number, kind, self._fast[kind], body)
-        elif kind in self._slow:
-            self._beside.submit(self._answer, number, kind, self._slow[kind], body)
+        elif kind in self.fast:
+            self._answer(number, kind, self.fast[kind], body)
+        elif kind in self.slow:
+            self._beside.submit(self._answer, number, kind, self.slow[kind], body)
         else:
             self._reply(number, _FAILURE, f"`{kind}` is nothing that can be asked here".encode())
 

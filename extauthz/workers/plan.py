@@ -29,6 +29,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     replay_capacity: int  # 0: workers share a store of their own choice
     nonce_key: str  # base64, of DPoP nonces; "" where a file has the keys
     revocations: Raw = Raw(b"[]")  # what is revoked at run time, as workers take it over
+    spare: bool = True  # whether a process waits to take the place of one that ends
     ports_file: str = ""
     held: tuple[int, ...] = ()  # descriptors whose locks last as long as the supervisor
 

@@ -28,7 +28,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class WorkerProcess:
     """From exec to exit."""
 
-    def __init__(self, handlers: Mapping[str, Handler], fast: Mapping[str, Handler]) -> None:
+    def __init__(self) -> None:
         """Start it; it loads its modules and waits for `boot`. Raises OSError."""
         self.listening: Listening | None = None
         self.failed: Failed | None = None
@@ -51,7 +51,7 @@ class WorkerProcess:
                 self._passing.close()
                 raise
         own: dict[str, Handler] = {"listening": self._on_listening, "failed": self._on_failed, "last": self._on_last}
-        self._channel = Channel(ours, {**fast, **own}, handlers, self._on_channel_end)
+        self._channel = Channel(ours, own, {}, self._on_channel_end)
         self._channel.start()
 
     @property
@@ -67,8 +67,10 @@ class WorkerProcess:
         except (OSError, IndexError, ValueError):
             return 0
 
-    def boot(self, boot: Boot) -> None:
-        """Tell it what it is. Raises ChannelError."""
+    def boot(self, boot: Boot, slow: Mapping[str, Handler], fast: Mapping[str, Handler]) -> None:
+        """Tell it what it is; from now on it may ask. Raises ChannelError."""
+        self._channel.slow.update(slow)
+        self._channel.fast.update(fast)
         self._channel.tell("boot", msgspec.json.encode(boot))
 
     def settle(self, seconds: float | None = None) -> bool:

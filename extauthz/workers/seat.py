@@ -47,10 +47,14 @@ class Seat:
         self,
         boot: Boot,
         totals: Totals,
+        take: Callable[[], WorkerProcess],
         handlers: Callable[["Seat"], tuple[Handlers, Handlers]],
         on_end: Callable[[int], None],
     ) -> None:
-        """`handlers` are the slow and the fast ones; `on_end` is told the worker's number."""
+        """`take` is a process that waits for its boot, or an OSError; `on_end` is told the worker's number.
+
+        `handlers` answer what the worker asks: those that take long, and those that do not.
+        """
         self.worker, self.address = boot.worker, boot.address
         self.ends: dict[Cause, int] = {"exit": 0, "signal": 0, "start": 0, "hung": 0}
         self.last: Ended | None = None
@@ -58,7 +62,8 @@ class Seat:
         self.in_a_row = 0
         self.since = 0.0  # monotonic, when it began to serve; 0 while it does not
         self.process: WorkerProcess | None = None
-        self._boot, self._totals, self._handlers, self._on_end = boot, totals, handlers, on_end
+        self._boot, self._totals, self._take = boot, totals, take
+        self._handlers, self._on_end = handlers, on_end
         self._settled = threading.Event()  # the first start came to a result
         self._stopping = threading.Event()
         self._asking = threading.Lock()
@@ -130,7 +135,7 @@ class Seat:
     def _live(self) -> Ended:
         """One worker, from start to end."""
         try:
-            process = WorkerProcess(*self._handlers(self))
+            process = self._take()
         except OSError as error:
             return Ended("start", f"it cannot be started: {(error.strerror or str(error)).lower()}", 4)
         self.process, self._hung, self._answered = process, False, time.monotonic()
@@ -148,7 +153,7 @@ class Seat:
     def _watch(self, process: WorkerProcess) -> None:
         """Until the channel ends."""
         try:
-            process.boot(replace(self._boot, address=self.address))
+            process.boot(replace(self._boot, address=self.address), *self._handlers(self))
         except ChannelError:
             return
         if not process.settle(BOOT_SECONDS):

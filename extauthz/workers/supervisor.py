@@ -1,8 +1,8 @@
 """Starts the workers, keeps them running, shows them as one, and ends them.
 
 Rule 1: what cannot be had at the start ends the start, with one line; later it is tried again, and the others serve on.
-Rule 2: the first worker starts alone, so that what is wrong with all is said once, and the others one by one: loading
-        a bundle takes a core, and those that serve already need one too.
+Rule 2: the program is loaded by all workers at once, the bundle by one after the other: what is wrong with all is said
+        once, and compiling takes a core that those need who serve already.
 """
 
 import logging
@@ -24,12 +24,14 @@ from extauthz.workers.relay import relay
 from extauthz.workers.seat import Seat
 from extauthz.workers.shared import FOLLOW_SECONDS, SharedProofs, SharedState, no_proofs
 from extauthz.workers.signals import Signals
+from extauthz.workers.spare import Spare
 from extauthz.workers.views import Overview
 
 log = logging.getLogger("extauthz.workers")
 
 _LOOK_SECONDS = 0.05
-_SPARE_SECONDS = 10.0  # beyond the drain, for the journal and the sinks to close
+_SPARE_LOOK_SECONDS = 1.0
+_MORE_SECONDS = 10.0  # beyond the drain, for the journal and the sinks to close
 _RESOURCE = 4  # exit code: a port, key or directory cannot be used
 
 
@@ -59,7 +61,8 @@ class Supervisor:
         self._state = SharedState(plan.revocations)
         self._first_use = SharedProofs(plan.replay_capacity).first_use if plan.replay_capacity else no_proofs
         boots = [self._boot(worker) for worker in range(len(plan.addresses))]
-        self._seats = [Seat(boot, self._totals, self._handlers, self._state.leave) for boot in boots]
+        self._spare = Spare()
+        self._seats = [Seat(boot, self._totals, self._spare.take, self._handlers, self._state.leave) for boot in boots]
         self._overview = Overview(plan, self._seats, self._totals)
         registry = CollectorRegistry()
         registry.register(self._overview)
@@ -102,10 +105,17 @@ class Supervisor:
                 self._end(signals, in_haste=True)
                 raise
             if started:
-                log.info("stopping", extra={"signal": signals.wait()})
+                log.info("stopping", extra={"signal": self._await_signal(signals)})
             self._end(signals)
         log.info("stopped")
         return 0
+
+    def _await_signal(self, signals: Signals) -> str:
+        """The name of the one that came; until then a spare is kept whenever nobody needs the processor to start."""
+        while not (name := signals.wait(_SPARE_LOOK_SECONDS if self._plan.spare else None)):
+            if all(seat.serves for seat in self._seats):
+                self._spare.prepare()
+        return name
 
     # --- starting
 
@@ -118,6 +128,7 @@ class Supervisor:
             raise StartError(str(error)) from error
         self._admin.start()
         self._control.start()
+        self._spare.prepare(len(self._seats))
         for seat in self._seats:
             seat.start()
             while not seat.settled(0):
@@ -137,17 +148,18 @@ class Supervisor:
     def _end(self, signals: Signals, *, in_haste: bool = False) -> None:
         """Drain all workers at once; a second signal, or time, makes haste."""
         self._overview.draining = True
+        self._spare.stop()
         for _ in range(1 + in_haste):
             for seat in self._seats:
                 seat.stop()
-        deadline = time.monotonic() + self._plan.drain_seconds + _SPARE_SECONDS
+        deadline = time.monotonic() + self._plan.drain_seconds + _MORE_SECONDS
         while not all(seat.join(0) for seat in self._seats):
             if signals.wait(_LOOK_SECONDS):
                 for seat in self._seats:
                     seat.stop()
             if time.monotonic() > deadline:
                 log.error("workers did not end in time and are killed")
-                deadline += _SPARE_SECONDS
+                deadline += _MORE_SECONDS
                 for seat in self._seats:
                     seat.kill()
         self._control.stop()

@@ -69,14 +69,14 @@ class Started:
     def fail(self, *arguments: str) -> tuple[int, list[str]]:
         """Exit code and what was said, of a start that must not succeed."""
         process = self.run(*arguments)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         assert "" == out
         return process.returncode, err.splitlines()
 
     def serve(self) -> "Started":
         """Run it and wait until it listens."""
         self.run()
-        assert until(self.ports.exists, 30), self.process.communicate(timeout=5)
+        assert until(self.ports.exists, 60), self.process.communicate(timeout=5)
         addresses = json.loads(self.ports.read_text())
         self.grpc, self.admin = addresses["grpc"], f"http://{addresses['admin']}"
         return self

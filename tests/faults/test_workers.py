@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from extauthz.cli.ctl import command
 from extauthz.journal import verify
 from extauthz.wire.twin import Answer, Check, Peer, build_check, read_answer
-from tests.faults.test_start import POLICY, Started, until
+from tests.faults.process import POLICY, Started, until
 
 FRONT = "spiffe://cluster.local/ns/web/sa/front"
 WHO = ("--operator", "operator-1", "--reason", "INC-1")
@@ -68,6 +68,10 @@ class Workers(Started):
         found = self.workers()[worker]
         return found["ready"] and found["restarts"] == restarts
 
+    def restarts(self, worker: int) -> int:
+        found: int = self.workers()[worker]["restarts"]
+        return found
+
     def ctl(self, *arguments: str) -> Any:
         where = {"EXTAUTHZ_ADMIN__CONTROL_SOCKET": str(self.set["admin.controlSocket"])}
         said = CliRunner().invoke(command, [*arguments, "--format", "json"], env=where)
@@ -89,6 +93,14 @@ def server(tmp_path: Path) -> Iterator[Workers]:
     if started.process and started.process.poll() is None:
         started.process.kill()
         started.process.communicate(timeout=30)  # the pipe ends when the workers have noticed
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """A server that survives what a test does to it."""
+    started = Workers(tmp_path_factory.mktemp("running")).serve()
+    yield started
+    assert 0 == started.stop()[0]
 
 
 def gone(pid: int) -> bool:
@@ -116,12 +128,11 @@ def test_two_workers_are_one_server_to_whoever_looks_at_it(server: Workers) -> N
     assert all(address in page for address in server.addresses)
 
 
-def test_the_supervisor_has_not_loaded_grpc(server: Workers) -> None:
+def test_the_supervisor_has_not_loaded_grpc(running: Workers) -> None:
     """So that whatever it starts, it never starts it by forking grpc's threads and locks."""
-    server.serve()
-    assert server.process
-    assert "cygrpc" not in Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert all("cygrpc" in Path(f"/proc/{worker['pid']}/maps").read_text() for worker in server.workers())
+    assert running.process
+    assert "cygrpc" not in Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert all("cygrpc" in Path(f"/proc/{worker['pid']}/maps").read_text() for worker in running.workers())
 
 
 def test_a_killed_worker_is_back_at_its_address_while_the_other_serves_and_no_counter_goes_back(
@@ -148,25 +159,48 @@ def test_a_killed_worker_is_back_at_its_address_while_the_other_serves_and_no_co
     assert [(True, 1), (True, 2)] == [(report.ok, report.boots) for report in reports]
 
 
-def test_a_worker_that_is_asked_to_end_drains_and_another_takes_its_place(server: Workers) -> None:
+def test_a_spare_takes_the_place_of_who_ends(running: Workers) -> None:
+    """It was started before, so that a restart need not wait for the program to load."""
+    assert running.process
+    children = Path(f"/proc/{running.process.pid}/task")
+    known = {worker["pid"] for worker in running.workers()}
+
+    def spares() -> set[int]:
+        return {int(pid) for file in children.glob("*/children") for pid in file.read_text().split()} - known
+
+    assert until(lambda: len(spares()) == 1)
+    (spare,) = spares()
+    before = running.restarts(1)
+    running.kill(1)
+    assert until(lambda: running.is_back(1, before + 1))
+    assert spare == running.workers()[1]["pid"]
+    assert running.ask_worker(1).allowed
+
+
+def test_a_worker_that_is_asked_to_end_drains_and_another_takes_its_place(running: Workers) -> None:
     """A rolling restart by hand."""
-    server.serve()
-    server.ask_worker(0)
-    server.kill(0, signal.SIGTERM)
-    assert until(lambda: server.is_back(0))
-    assert "with exit code 0" == server.workers()[0]["lastEnd"]
-    assert 1 == server.metric('extauthz_worker_checks_total{worker="0"}')
-    assert server.ask_worker(0).allowed
+    before, counted = running.restarts(0), running.metric('extauthz_worker_checks_total{worker="0"}')
+    running.ask_worker(0)
+    running.kill(0, signal.SIGTERM)
+    assert until(lambda: running.is_back(0, before + 1))
+    assert "with exit code 0" == running.workers()[0]["lastEnd"]
+    assert counted + 1 == running.metric('extauthz_worker_checks_total{worker="0"}')
+    assert running.ask_worker(0).allowed
 
 
-def test_sigterm_drains_all_and_ends_with_0(server: Workers) -> None:
+def test_sigterm_drains_all_and_ends_with_0_and_a_journal_that_verifies_as_one(server: Workers) -> None:
     server.serve()
+    assert all(server.ask_worker(worker).allowed for worker in (0, 1))
     pids = [worker["pid"] for worker in server.workers()]
     assert 0 == server.stop()[0]
     assert all(gone(pid) for pid in pids)
     for worker in (0, 1):
         records = "".join(f.read_text() for f in (server.journal / f"worker-{worker}").glob("segment-*"))
         assert '"kind":"stopped"' in records
+    key = str(server.journal / "signing.pub")
+    audit = [sys.executable, "-m", "extauthz", "audit", "verify", str(server.journal), "--public-key", key]
+    said = subprocess.run(audit, capture_output=True, text=True, check=False, timeout=60)
+    assert 0 == said.returncode, said.stdout
 
 
 def test_a_second_signal_makes_haste(server: Workers) -> None:
@@ -285,23 +319,7 @@ def test_the_file_of_revocations_belongs_to_one_server(server: Workers, tmp_path
     assert "belongs to another running process" in lines[0]
 
 
-def test_a_new_bundle_reaches_every_worker(server: Workers) -> None:
-    server.serve()
-    (server.bundle / "bundle.yaml").write_text(POLICY.replace("/public/**", "/open/**"))
-    assert until(lambda: not server.ask_worker(0).allowed and not server.ask_worker(1).allowed)
-    assert all(server.ask_worker(worker, "/open/a").allowed for worker in (0, 1))
-
-
-def test_a_journal_of_all_workers_is_verified_as_one(server: Workers) -> None:
-    server.serve()
-    assert all(server.ask_worker(worker).allowed for worker in (0, 1))
-    assert 0 == server.stop()[0]
-    command_line = [sys.executable, "-m", "extauthz", "audit", "verify", str(server.journal)]
-    key = ["--public-key", str(server.journal / "signing.pub")]
-    said = subprocess.run([*command_line, *key], capture_output=True, text=True, check=False, timeout=60)
-    assert 0 == said.returncode, said.stdout
-    segment = next((server.journal / "worker-1").glob("segment-*.ndjson"))
-    segment.write_bytes(segment.read_bytes().replace(b"policy_allowed", b"policy_denied_"))
-    said = subprocess.run([*command_line, *key], capture_output=True, text=True, check=False, timeout=60)
-    assert 1 == said.returncode
-    assert "worker-1" in said.stdout
+def test_a_new_bundle_reaches_every_worker(running: Workers) -> None:
+    (running.bundle / "bundle.yaml").write_text(POLICY.replace("/public/**", "/open/**"))
+    assert until(lambda: not running.ask_worker(0).allowed and not running.ask_worker(1).allowed)
+    assert all(running.ask_worker(worker, "/open/a").allowed for worker in (0, 1))
