@@ -53,6 +53,9 @@ def _arguments(parser: ArgumentParser) -> None:
     group.add_argument("--warm-up", type=float, default=3.0, help="seconds at the start that do not count")
     group.add_argument("--issuer", default="", help="issuer of the tokens")
     group.add_argument("--keys", default="", help="folder with the issuer's key.pem and jwks.json")
+    group.add_argument(
+        "--tokens", default="", help="file with tokens that were minted before"
+    )
     group.add_argument("--envoy", default="", help="base URL of Envoy, for GatewayUser")
     group.add_argument("--plain", default="", help="base URL of the same without ext_authz: both are used by turns")
     group.add_argument("--slice", type=float, default=1.0, help="seconds of one turn")
@@ -100,6 +103,8 @@ class ArrivalUser(User):  # type: ignore[misc]
         options = self.options = self.environment.parsed_options
         sharp_timers()
         self.mix = Mix(Minter(Issuer(options.issuer.removesuffix(REALM), Path(options.keys))), seed=id(self))
+        if options.tokens:
+            self.mix.load(Path(options.tokens))
         self.mix.mint_all()
         self.clients: dict[str, Client] = self.connect()
         Run.ledger.begin()

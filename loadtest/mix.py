@@ -1,9 +1,11 @@
 """What a bank's day looks like at the gateway: a weighted mix of good and bad requests, with what each must end in."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 from extauthz.cli.demo_requests import ACME_FINANCIAL_ID, ADMIN, HOST, MANAGER, OFFICER, THIRD_PARTY, Persona
@@ -58,6 +60,16 @@ class Mix:
             for user in range(self._users):
                 self._token(persona, user)
         self._token(expired, 0)
+
+    def save(self, file: Path) -> None:
+        """Every token, for another process: signing them all takes seconds."""
+        self.mint_all()
+        file.write_text(json.dumps([[*slot, *kept] for slot, kept in self._tokens.items()]))
+
+    def load(self, file: Path) -> None:
+        """Tokens that another process has saved; those that are missing or too old are minted when they are needed."""
+        for name, user, token, until in json.loads(file.read_text()):
+            self._tokens[name, user] = (token, until)
 
     def draw(self) -> Sample:
         """The next request."""

@@ -12,9 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from extauthz.cli.demo_stack import start_all
+from extauthz.cli.demo_tokens import Minter
 from extauthz.journal import verify
 from loadtest import report, servers
 from loadtest.locust_run import Locust, run
+from loadtest.mix import Mix
 
 
 def main() -> int:
@@ -32,10 +34,13 @@ def main() -> int:
     name = servers.RESULTS / f"{given.user}-{given.rate:g}rps-{time.strftime('%Y%m%d-%H%M%S')}"
     with tempfile.TemporaryDirectory(prefix="extauthz-load-") as work, ExitStack() as stack:
         running = start_all(Path(work), stack, report.say)
+        report.say("minting the tokens of the mix")
+        Mix(Minter(running.issuer)).save(Path(work) / "tokens.json")
         options: dict[str, str | float | Path] = {
             "slo-p99-ms": given.slo_p99_ms,
             "issuer": running.issuer.name,
             "keys": running.issuer.keys,
+            "tokens": Path(work) / "tokens.json",
             "envoy": f"http://127.0.0.1:{running.envoy.ports['inbound']}",
             "grpc": f"127.0.0.1:{running.server.port}",
             "html": name.with_suffix(".html"),

@@ -14,17 +14,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from extauthz.cli.demo_tokens import Minter
 from loadtest import gateway, report, servers
 from loadtest.figures import SHARES
 from loadtest.gateway import Running
 from loadtest.ledger import CHECKED, PLAIN
 from loadtest.locust_run import Locust, run
+from loadtest.mix import Mix
 
 RATES = (200, 500, 1000, 2000)
 P99_MS = 10.0  # of a request with ext_authz, at every rate
 ADDED_MS = {1000: {"p99": 2.0, "p99.9": 5.0}, 2000: {"p99": 4.0}}
 WARM_UP = 3.0
-MINTING = 2.0  # seconds that locust takes for its tokens before it begins
+STARTING = 1.0  # seconds that locust takes before it begins
 KEPT = 0.8  # of what was due must have been measured, or the client was the limit
 
 
@@ -34,13 +36,14 @@ def measure(running: Running, rate: int, given: argparse.Namespace, work: Path) 
         "slo-p99-ms": P99_MS,
         "issuer": running.issuer.name,
         "keys": running.issuer.keys,
+        "tokens": work / "tokens.json",
         "envoy": running.checked,
         "plain": running.plain,
         "warm-up": WARM_UP,
     }
     before = {name: servers.cpu_seconds(pid) for name, pid in _pids(running).items()}
     allowed = servers.checks(running.server)
-    locust = Locust("GatewayUser", rate, given.seconds + WARM_UP + MINTING, options, given.workers)
+    locust = Locust("GatewayUser", rate, given.seconds + WARM_UP + STARTING, options, given.workers)
     _, verdict = run(locust, work)
     if not verdict:
         sys.exit(f"locust has left no result at {rate} a second")
@@ -139,6 +142,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="extauthz-slo-") as name, ExitStack() as stack:
         running = gateway.start(Path(name), stack, report.say, tuple(given.set))
         transport = servers.transport_kind(running.server)
+        report.say("minting the tokens of the mix")
+        Mix(Minter(running.issuer)).save(Path(name) / "tokens.json")
         for rate in given.rates:
             report.say(f"{given.seconds:g} s at {rate} requests a second, with and without ext_authz by turns")
             rows.append(measure(running, rate, given, Path(name)))
