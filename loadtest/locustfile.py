@@ -53,9 +53,7 @@ def _arguments(parser: ArgumentParser) -> None:
     group.add_argument("--warm-up", type=float, default=3.0, help="seconds at the start that do not count")
     group.add_argument("--issuer", default="", help="issuer of the tokens")
     group.add_argument("--keys", default="", help="folder with the issuer's key.pem and jwks.json")
-    group.add_argument(
-        "--tokens", default="", help="file with tokens that were minted before"
-    )
+    group.add_argument("--tokens", default="", help="file with tokens that were minted before")
     group.add_argument("--envoy", default="", help="base URL of Envoy, for GatewayUser")
     group.add_argument("--plain", default="", help="base URL of the same without ext_authz: both are used by turns")
     group.add_argument("--slice", type=float, default=1.0, help="seconds of one turn")
