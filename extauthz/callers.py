@@ -6,26 +6,28 @@ Rule 2: it holds no credential, and only so many entries.
 
 from extauthz.wire import peek_credential
 
-_ENTRIES = 20_000  # of each generation
-
 
 class Callers:
     """Tenants by credential. Threads share it: its dictionaries are replaced, never walked."""
 
-    def __init__(self, entries: int = _ENTRIES) -> None:
-        """Remember at most twice `entries`."""
-        self._entries = entries
+    def __init__(self, entries: int) -> None:
+        """Remember about `entries`, and half as many surely."""
+        self._half = entries // 2 + 1
         self._young: dict[int, str] = {}
         self._old: dict[int, str] = {}
 
     def remember(self, raw: bytes, tenant: str) -> None:
         """The credential of the Check `raw` was verified to be of `tenant`."""
-        if len(self._young) >= self._entries:
+        if len(self._young) >= self._half:
             self._young, self._old = {}, self._young
         self._young[hash(peek_credential(raw))] = tenant
 
-    def whose(self, raw: bytes) -> str:
-        """The tenant that the Check `raw` seems to come from; "" for all that are not known."""
+    def whose(self, raw: bytes) -> str | None:
+        """The tenant that the Check `raw` seems to come from; None where the credential is not known."""
         key = hash(peek_credential(raw))
         found = self._young.get(key)
-        return found if found is not None else self._old.get(key, "")
+        return found if found is not None else self._old.get(key)
+
+    def is_stranger(self, raw: bytes) -> bool:
+        """Whether the Check `raw` seems to have a credential, and one that is not known."""
+        return self.whose(raw) is None and peek_credential(raw) != b""

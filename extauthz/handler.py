@@ -48,6 +48,7 @@ class HandlerOptions(Struct, frozen=True):
 
     inbound: InboundOptions
     answers: OutboundOptions
+    credentials: int = 20_000  # whose tenant is remembered, for fairness under overload: as many as tokens are cached
 
 
 class Handler:
@@ -67,7 +68,7 @@ class Handler:
         self._options, self._on_shed, self._outside = options, on_shed, outside
         self._writer = AnswerWriter(options.answers)
         self._unseen = {reason: self._writer.conclude(Undecided(reason), AnswerContext())[1] for reason in _UNSEEN}
-        self._callers = Callers()
+        self._callers = Callers(options.credentials)
         self.draining = False
 
     def answer(self, arrival: Arrival) -> bytes:
@@ -86,7 +87,11 @@ class Handler:
 
     def whose(self, raw: bytes) -> str:
         """The tenant a Check seems to come from, without reading it; "" for credentials that were never verified."""
-        return self._callers.whose(raw)
+        return self._callers.whose(raw) or ""
+
+    def is_stranger(self, raw: bytes) -> bool:
+        """Whether a Check seems to have a credential that was not verified before, without reading it."""
+        return self._callers.is_stranger(raw)
 
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check: overload, deadline or drain; never recorded."""

@@ -156,7 +156,7 @@ class Server:
         undo.callback(self._bundles.stop)
         self._bundles.begin()  # the first load is done before anybody asks
         self._bundles.start()
-        options = HandlerOptions(settings.inbound, settings.answers)
+        options = HandlerOptions(settings.inbound, settings.answers, settings.tokens.cache_entries)
         ask = Questions(self._outside.directory, self._transport.aside, self._clock, self._metrics.question)
         self._handler = Handler(self._live, journal, observers, options, self._clock, self._metrics.shed, ask)
         self._metrics.set_inflight(lambda: self._transport.inflight)

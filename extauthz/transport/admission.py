@@ -19,9 +19,13 @@ _FEWEST = 16  # a few are always taken in
 class Queue:
     """Calls that wait for the one thread, and how long that will take them."""
 
-    def __init__(self, seconds: float, most: int, first_guess: float) -> None:
-        """A standing queue holds `seconds` of work, any queue `most` calls; `first_guess` is the cost of one."""
+    def __init__(self, seconds: float, most: int, first_guess: float, *, choosing: bool = False) -> None:
+        """A standing queue holds `seconds` of work, any queue `most` calls; `first_guess` is the cost of one.
+
+        With `choosing`, a standing queue takes in more, for the caller to choose whom to serve.
+        """
         self._seconds, self._most, self._cost = seconds, most, first_guess
+        self._choice = int(seconds / _READ_SECONDS) if choosing else 0
         self._worked = 0.0  # seconds since it was empty
         self._places = 0
         self._bound()
@@ -32,8 +36,8 @@ class Queue:
 
     def is_full(self, waiting: int) -> bool:
         """Whether another must be refused while so many wait."""
-        choice = self._places + int(self._seconds / _READ_SECONDS)
-        return waiting >= min(choice if self.stands else self._places * _BURST_TIMES, self._most)
+        room = self._places + self._choice if self.stands else self._places * _BURST_TIMES
+        return waiting >= min(room, self._most)
 
     @property
     def stands(self) -> bool:

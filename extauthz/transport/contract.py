@@ -61,6 +61,10 @@ class Answerer(Protocol):
         """Whose Check it seems to be, at next to no cost and for fairness alone; "" where that is not known."""
         ...
 
+    def is_stranger(self, raw: bytes) -> bool:
+        """Whether it seems to have a credential that was not verified before; as cheap, and as rough."""
+        ...
+
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check; costs next to nothing."""
         ...

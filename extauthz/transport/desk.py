@@ -36,7 +36,7 @@ class Desk:
         self.answerer: Answerer | None = None
         self.aside = Aside(options.max_waiting)
         self._last_resort, self._on_shed = last_resort, on_shed
-        self._queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS)
+        self._queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS, choosing=True)
         self._costly_queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS_COSTLY)
         self._ready: list[Call] = []
         self._deciding = 0
@@ -90,13 +90,30 @@ class Desk:
             self._answer_costly()
 
     def _answer_ready(self) -> None:
+        if self._costly_queue.is_full(len(self._costly)):
+            self._ready = self._turn_away_strangers(self._ready)
         if self._queue.stands and len(self._ready) > self._queue.places:
             self._ready = self._give_way(self._ready)
         size = min(_BATCH, self._queue.places)
         batch, self._ready = self._ready[:size], self._ready[size:]
+        if not batch:
+            return
         self._deciding = len(batch)
         self._answer_batch(batch)
         self._deciding = 0
+
+    def _turn_away_strangers(self, ready: list[Call]) -> list[Call]:
+        """Without reading them: their signatures could not be verified in time."""
+        answerer = self.answerer
+        if answerer is None:
+            return ready
+        stay: list[Call] = []
+        for call in ready:
+            if answerer.is_stranger(call.raw or b""):
+                self._shed(call, "verification", Reason.OVERLOADED)
+            else:
+                stay.append(call)
+        return stay
 
     def _give_way(self, ready: list[Call]) -> list[Call]:
         """Who can be served in time; those of whom most are waiting are refused."""

@@ -32,6 +32,9 @@ class _Echo:
     def whose(self, raw: bytes) -> str:  # noqa: ARG002 - as Answerer says
         return ""
 
+    def is_stranger(self, raw: bytes) -> bool:  # noqa: ARG002
+        return False
+
     def refuse(self, reason: Reason) -> bytes:
         return reason.code.encode()
 

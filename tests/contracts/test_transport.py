@@ -34,6 +34,7 @@ class Echo:
         self.gate.set()
         self.error: Exception | None = None
         self.seconds = 0.0
+        self.price = 0.0  # of what costs much
 
     def answer(self, arrival: Arrival) -> bytes:
         self.seen.append((arrival.raw, arrival.deadline, arrival.traceparent))
@@ -44,26 +45,33 @@ class Echo:
         return b"answer:" + arrival.raw[:64]
 
     def answer_all(self, arrivals: Sequence[Arrival]) -> list:
-        return [
-            Patient(self, arrival) if arrival.raw.startswith(b"slow") else self.answer(arrival) for arrival in arrivals
-        ]
+        return [self.begin(arrival) for arrival in arrivals]
+
+    def begin(self, arrival: Arrival):
+        """A Check that begins with `slow` must wait for the outside, one with `forged` costs much."""
+        if arrival.raw.startswith((b"slow", b"forged")):
+            return Patient(self, arrival, waits=arrival.raw.startswith(b"slow"))
+        return self.answer(arrival)
 
     def whose(self, raw: bytes) -> str:
         return raw[:1].decode()
+
+    def is_stranger(self, raw: bytes) -> bool:
+        return raw.startswith(b"forged")
 
     def refuse(self, reason: Reason) -> bytes:
         return b"refused:" + reason.code.encode()
 
 
 class Patient:
-    """A Check that must wait for the outside, as Later."""
+    """A Check that is not decided at once, as Later."""
 
-    waits = True
-
-    def __init__(self, echo: Echo, arrival: Arrival) -> None:
-        self.echo, self.arrival = echo, arrival
+    def __init__(self, echo: Echo, arrival: Arrival, *, waits: bool) -> None:
+        self.echo, self.arrival, self.waits = echo, arrival, waits
 
     def __call__(self) -> bytes:
+        if not self.waits:
+            time.sleep(self.echo.price)
         return self.echo.answer(self.arrival)
 
 
@@ -198,6 +206,25 @@ def test_loop_overload_by_one_tenant_is_that_tenants_alone() -> None:
         assert {b"answer:a", b"refused:overloaded"} == set(of_a)
         assert of_b.count(b"answer:b") / len(of_b) > max(0.8, 1.3 * of_a.count(b"answer:a") / len(of_a))
         assert "tenant" in server.shed
+    finally:
+        server.close()
+
+
+def test_loop_flood_of_what_costs_much_does_not_cost_the_others_their_answers() -> None:
+    server = Served("loop", max_queue_seconds=0.01)
+    try:
+        server.echo.price = 0.005
+        call = server.channel.unary_unary(CHECK)
+        flood, good = [], []
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            if sum(not future.done() for future in flood) < 500:
+                flood += [call.future(b"forged", timeout=20) for _ in range(20)]
+            good.append(call.future(b"good", timeout=20))
+            time.sleep(0.01)
+        assert {b"answer:good"} == {future.result() for future in good}
+        assert {b"answer:forged", b"refused:overloaded"} == {future.result() for future in flood}
+        assert {"verification"} == set(server.shed)
     finally:
         server.close()
 

@@ -9,14 +9,21 @@ def check(token: str) -> bytes:
 
 
 def test_a_credential_that_was_verified_is_its_tenants() -> None:
-    callers = Callers()
+    callers = Callers(100)
     callers.remember(check("good"), "acme")
-    assert ["acme", ""] == [callers.whose(check("good")), callers.whose(check("forged"))]
+    assert ["acme", None] == [callers.whose(check("good")), callers.whose(check("forged"))]
+
+
+def test_a_stranger_is_who_has_a_credential_that_nobody_verified() -> None:
+    callers = Callers(100)
+    callers.remember(check("good"), "")
+    nobody = build_check(Check(host="a.test", path="/a"))
+    assert [False, True, False] == [callers.is_stranger(raw) for raw in (check("good"), check("forged"), nobody)]
 
 
 def test_only_so_many_are_remembered_the_oldest_go_first() -> None:
-    callers = Callers(entries=10)
+    callers = Callers(entries=18)
     for number in range(25):
         callers.remember(check(f"t{number}"), "acme")
-    assert ("", "acme") == (callers.whose(check("t4")), callers.whose(check("t24")))
+    assert (None, "acme") == (callers.whose(check("t4")), callers.whose(check("t24")))
     assert "acme" == callers.whose(check("t12"))

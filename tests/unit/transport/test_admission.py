@@ -3,9 +3,9 @@
 from extauthz.transport.admission import Queue
 
 
-def a_queue(cost: float) -> Queue:
+def a_queue(cost: float, *, choosing: bool = False) -> Queue:
     """5 ms of work may stand, at `cost` seconds a call; empty."""
-    queue = Queue(0.005, 1024, cost)
+    queue = Queue(0.005, 1024, cost, choosing=choosing)
     for _ in range(200):
         queue.worked(1, cost)
     queue.emptied()
@@ -19,6 +19,12 @@ def most(queue: Queue) -> int:
 def test_a_burst_may_be_ten_times_as_long_as_what_can_be_done_where_the_queue_stands() -> None:
     queue = a_queue(0.000099)
     assert (False, 500, 50) == (queue.stands, most(queue), queue.places)
+    queue.worked(210, 210 * 0.000099)
+    assert (True, 50, 50) == (queue.stands, most(queue), queue.places)
+
+
+def test_where_there_is_a_choice_to_make_more_are_looked_at_than_can_be_served() -> None:
+    queue = a_queue(0.000099, choosing=True)
     queue.worked(210, 210 * 0.000099)
     assert (True, 383, 50) == (queue.stands, most(queue), queue.places)
 
@@ -48,7 +54,7 @@ def test_one_pause_of_the_machine_does_not_change_the_price_of_work() -> None:
 
 
 def test_no_queue_is_longer_than_its_bound_in_calls() -> None:
-    queue = a_queue(1e-9)
+    queue = a_queue(1e-9, choosing=True)
     assert 1024 == most(queue)
     queue.worked(10**9, 1.0)
     assert (True, 1024) == (queue.stands, most(queue))

@@ -20,6 +20,9 @@ class Answers:
     def whose(self, raw):
         return ""
 
+    def is_stranger(self, raw):
+        return False
+
     def refuse(self, reason):
         return b"r"
 
