@@ -70,7 +70,7 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
 
 
 def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
-    profile = world.profiles.find(request.host, request.segments)
+    profile = world.profiles.find(request)
     if profile is None:
         return Deny(Reason.NO_PROFILE)
     if isinstance(profile, AmbiguousProfile):

@@ -24,8 +24,11 @@ from extauthz.identity import (
     default_rules,
 )
 from extauthz.model.hosts import HostPattern
+from extauthz.model.memo import Memo
 from extauthz.model.paths import PathPattern
 from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked, TokenCache
+from extauthz.model.request import Request
+from extauthz.model.shapes import Shape, Shapes
 from extauthz.policy import PolicySet
 
 
@@ -49,6 +52,20 @@ class AmbiguousProfile(Struct, frozen=True):
     """A case-insensitive upstream would put this path under another profile (threat 11)."""
 
 
+class _Place(Struct, frozen=True, gc=False):
+    """What profiles see of a host and a path."""
+
+    host: str
+    shape: Shape
+
+
+_NONE, _AMBIGUOUS = -1, -2
+_AMBIGUOUS_PROFILE = AmbiguousProfile()
+# Places that were seen before. A host is at most 253 characters long, and a segment of a shape a literal of the bundle.
+_MAX_PLACES, _MAX_BYTES = 8192, 8 << 20
+_PLACE_BYTES = 450
+
+
 class ProfileIndex:
     """Finds the most specific profile of a host and path; exact hosts first, then wildcards."""
 
@@ -56,25 +73,41 @@ class ProfileIndex:
         """Sort the routes once; lookups walk them in order of specificity, by host."""
         self.profiles = profiles
         routes = [
-            (host, path, path.folded(), profile)
-            for profile in profiles
+            (host, path, path.folded(), position)
+            for position, profile in enumerate(profiles)
             for host in profile.hosts
             for path in profile.paths
         ]
         routes.sort(key=lambda route: (route[0].specificity, route[1].specificity))
         self._routes = tuple(routes)
+        self._shapes = Shapes(token for _, path, _, _ in routes for token in path.tokens)
+        self._known: Memo[_Place, int] = Memo(_MAX_PLACES, _MAX_BYTES, _weigh)
 
-    def find(self, host: str, segments: tuple[str, ...]) -> Profile | AmbiguousProfile | None:
+    def find(self, request: Request) -> Profile | AmbiguousProfile | None:
         """The profile that covers the route; None when there is none."""
-        folded = tuple(segment.casefold() for segment in segments)
-        for pattern, path, folded_path, profile in self._routes:
+        host, segments, folded = request.host, request.segments, request.folded
+        place = _Place(host, self._shapes.of(segments, folded))
+        position = self._known.get(place)
+        if position is None:
+            position = self._search(host, segments, folded)
+            self._known.put(place, position)
+        if position >= 0:
+            return self.profiles[position]
+        return None if position == _NONE else _AMBIGUOUS_PROFILE
+
+    def _search(self, host: str, segments: tuple[str, ...], folded: tuple[str, ...]) -> int:
+        for pattern, path, folded_path, position in self._routes:
             if pattern.match(host) is None:
                 continue
             if path.match(segments) is not None:
-                return profile
+                return position
             if folded_path.match(folded) is not None:
-                return AmbiguousProfile()
-        return None
+                return _AMBIGUOUS
+        return _NONE
+
+
+def _weigh(place: _Place, _: int) -> int:
+    return _PLACE_BYTES + len(place.host) + 8 * len(place.shape)
 
 
 class Snapshot(Struct, frozen=True):

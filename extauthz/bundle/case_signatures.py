@@ -62,7 +62,7 @@ def with_signed_body(
 ) -> tuple[Request, CaseHeaders]:
     """The request with a signed body as the profile of its route asks for one; `case` is the client and the time."""
     client, now = case
-    profile = world.profiles.find(request.host, request.segments)
+    profile = world.profiles.find(request)
     rules = profile.signing.body if isinstance(profile, Profile) else None
     url = f"https://{request.host}{request.raw_path}"
     organisation, algorithm, media_type = "", "ES256", "application/jwt"
@@ -81,7 +81,7 @@ def with_signature(
     request: Request, headers: CaseHeaders, spec: CaseSignatureSpec, world: Snapshot, now: int
 ) -> Request:
     """The request with a message signature as the profile of its route asks for one."""
-    profile = world.profiles.find(request.host, request.segments)
+    profile = world.profiles.find(request)
     rules = profile.signing.message if isinstance(profile, Profile) else None
     if rules is None:
         return request

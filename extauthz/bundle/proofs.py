@@ -55,7 +55,7 @@ def with_proof(
         "jti": "policy-test",
         "ath": base64url.encode(sha256(token.encode()).digest()),
     }
-    profile = world.profiles.find(request.host, request.segments)
+    profile = world.profiles.find(request)
     if isinstance(profile, Profile):
         rules = profile.possession.dpop
         claims["htu"] = rules.origins.url(request) or claims["htu"]

@@ -90,21 +90,23 @@ class TenancyGuard(Struct, frozen=True):
             captured = pattern.match(request.segments)
             if captured is not None:
                 named.add(captured[CAPTURE])
-            elif folded.match(tuple(segment.casefold() for segment in request.segments)) is not None:
+            elif folded.match(request.folded) is not None:
                 # An upstream that ignores case would read a tenant here that we do not see (T-11).
                 return Refusal(Reason.PATH_AMBIGUOUS, "T-11", "the path names a tenant in another case")
         for host in self.hosts:
+            if not request.host.endswith(host.suffix):
+                continue
             captured = host.match(request.host)
-            if captured is not None:
-                named.add(captured[CAPTURE])
-            elif request.host.endswith(host.suffix):
+            if captured is None:
                 # It names somebody, in a way that is not ours: not the same as naming nobody.
                 return Refusal(Reason.TENANT_UNKNOWN, "T-57", "the host names a tenant that cannot be one")
+            named.add(captured[CAPTURE])
+        headers = request.headers
         for name in self.headers:
-            value = request.headers.get(name)
+            value = headers.get(name)
             if value is None:
                 continue
-            if "," in value or request.headers.is_repeated(name):
+            if "," in value or headers.is_repeated(name):
                 return Refusal(Reason.TENANT_CONFLICT, "T-57", "the tenant header was sent more than once")
             named.add(value)
         return named

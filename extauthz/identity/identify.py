@@ -2,6 +2,8 @@
 
 Rule 1: a token found in the cache is still checked against the clock, and is found only as long as the same keys
 and the same Issuer document are in force.
+Rule 2: it is found by a digest of the whole header, so that a header that was never taken apart and verified has none;
+what is kept in memory cannot be presented by whoever reads it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 
 from extauthz.identity.access_token import check_times, usable_keys, verify_access_token
 from extauthz.identity.authentication import Authentication
-from extauthz.identity.credential import Credential, read_credential
+from extauthz.identity.credential import HEADER, Credential, known_credential, parse_credential, refuse_elsewhere
 from extauthz.identity.introspected import ask_issuer, confirm, introspecting
 from extauthz.identity.keys import KeySet
 from extauthz.model.decision import NOTHING_ASKED, Deny, Known, Pending, Undecided, VerifySignature
@@ -56,13 +58,19 @@ def identify(
         caller = service.find(request)
         if isinstance(caller, Deny):
             return caller
-    credential = read_credential(request, refuse_form_body=authentication.refuse_form_body)
+    if refused := refuse_elsewhere(request, refuse_form_body=authentication.refuse_form_body):
+        return refused
+    value = request.headers.get(HEADER)
+    if value is None:
+        return _without_token(request, authentication)
+    place = sha256(value.encode("utf-8", "surrogatepass")).digest()
+    if authentication.introspecting is None and (found := _recall(place, authentication, keys, tokens, now)):
+        return _as_presented(found, known_credential(value))
+    credential = parse_credential(value, request.headers)
     if isinstance(credential, Deny):
         return credential
-    if credential is None:
-        return _without_token(request, authentication)
-    found = _read(credential.token, authentication, keys, tokens, now, known)
-    return found if isinstance(found, Pending) else _as_presented(found, credential)
+    read = _read(credential.token, place, authentication, keys, tokens, now, known)
+    return read if isinstance(read, Pending) else _as_presented(read, credential)
 
 
 def _without_token(request: Request, authentication: Authentication) -> Identified | Deny:
@@ -82,6 +90,7 @@ def _without_token(request: Request, authentication: Authentication) -> Identifi
 
 def _read(
     token: str,
+    place: bytes,
     authentication: Authentication,
     keys: Mapping[str, KeySet],
     tokens: TokenCache,
@@ -93,7 +102,9 @@ def _read(
     if issuer is not None:
         answered = ask_issuer(token, issuer, keys, tokens, now, known)
         return Identified(answered[0], cached=answered[1]) if isinstance(answered, tuple) else answered
-    found = _recall(token, authentication, keys, tokens, now, known)
+    found: Found | Pending | None = _recall(place, authentication, keys, tokens, now)
+    if found is None:
+        found = _verify(token, place, authentication, keys, tokens, now, known)
     if isinstance(found, Identified) and (issuer := authentication.introspecting) is not None:
         subject = found.subject
         if issuer.introspection is not None and issuer.introspection.jwt and subject.issuer_name == issuer.name:
@@ -102,29 +113,34 @@ def _read(
 
 
 def _recall(
+    place: bytes, authentication: Authentication, keys: Mapping[str, KeySet], tokens: TokenCache, now: int
+) -> Identified | Deny | None:
+    """From the cache; None when it is not there."""
+    for issuer in authentication.issuers:
+        key_set = usable_keys(issuer, keys)
+        subject = None if key_set is None else tokens.get(key_set.version + place)
+        if subject is not None:
+            refused = check_times(issuer, subject, now)
+            return Identified(subject, cached=True) if refused is None else _of_issuer(refused, issuer.name)
+    return None
+
+
+def _verify(
     token: str,
+    place: bytes,
     authentication: Authentication,
     keys: Mapping[str, KeySet],
     tokens: TokenCache,
     now: int,
     answers: Known,
 ) -> Found | Pending:
-    """From the cache, or by verification when its turn has come."""
-    digest = sha256(token.encode()).digest()
-    for issuer in authentication.issuers:
-        key_set = usable_keys(issuer, keys)
-        if key_set is None:
-            continue
-        known = tokens.get(key_set.version + digest)
-        if known is not None:
-            refused = check_times(issuer, known, now)
-            return Identified(known, cached=True) if refused is None else _of_issuer(refused, issuer.name)
+    """By its signature, when its turn has come."""
     if _VERIFY not in answers:
         return Pending(_VERIFY, Undecided(Reason.OVERLOADED))
     subject = verify_access_token(token, authentication, keys, now)
     if not isinstance(subject, Subject):
         return subject
-    tokens.put(keys[subject.issuer_name].version + digest, subject)
+    tokens.put(keys[subject.issuer_name].version + place, subject)
     return Identified(subject, cached=False)
 
 

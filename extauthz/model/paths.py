@@ -10,6 +10,7 @@ import unicodedata
 from typing import Final, NewType
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 CanonicalPath = NewType("CanonicalPath", str)  # made only by `canonicalise`
 
@@ -44,6 +45,7 @@ class Path(Struct, frozen=True, gc=False):
     text: CanonicalPath  # `/` + decoded segments joined with `/`; a trailing slash is dropped
     segments: tuple[str, ...]
     query: str  # raw text behind the first `?`
+    folded: tuple[str, ...]  # `segments` case-folded; the same object where that changes nothing
 
 
 class Ambiguous(Struct, frozen=True, gc=False):
@@ -65,7 +67,7 @@ def canonicalise(raw: str, *, verbatim: bool = False) -> Path | Ambiguous:
     if _USUAL.fullmatch(path) and (not query or _QUERY.fullmatch(query)):
         segments = tuple(path[1:].split("/"))
         if len(segments) <= MAX_SEGMENTS:
-            return Path(CanonicalPath(path), segments, query)
+            return Path(CanonicalPath(path), segments, query, fold(path, segments))
     return _canonicalise_any(raw, path, query, _ENCODED_VERBATIM if verbatim else _ENCODED)
 
 
@@ -81,7 +83,7 @@ def _canonicalise_any(raw: str, path: str, query: str, encoded: re.Pattern[str])
     if isinstance(decoded, Ambiguous):
         return decoded
     if decoded == "/":
-        return Path(CanonicalPath("/"), (), query)
+        return Path(CanonicalPath("/"), (), query, ())
     segments = tuple(decoded.removesuffix("/").split("/")[1:])
     if len(segments) > MAX_SEGMENTS:
         return Ambiguous("T-13", "more than 64 segments")
@@ -90,7 +92,13 @@ def _canonicalise_any(raw: str, path: str, query: str, encoded: re.Pattern[str])
             return Ambiguous("T-01", "an empty segment")
         if segment[-1] in ". " or segment[0] == " ":
             return _dots(segment)
-    return Path(CanonicalPath("/" + "/".join(segments)), segments, query)
+    text = "/" + "/".join(segments)
+    return Path(CanonicalPath(text), segments, query, fold(text, segments))
+
+
+def fold(path: str, segments: tuple[str, ...]) -> tuple[str, ...]:
+    """The case-folded segments of a path; the same object where that changes nothing."""
+    return segments if path.casefold() == path else tuple([segment.casefold() for segment in segments])
 
 
 def _dots(segment: str) -> Ambiguous:
@@ -170,22 +178,31 @@ class PathPattern(Struct, frozen=True):
     text: str
     tokens: tuple[str, ...]  # literal segments (decoded), ONE, MANY; a capture is ONE with a name
     names: tuple[str, ...]  # per token the capture's name or ""
+    # What `match` reads of these, worked out once. Places behind `**` are counted from the end.
+    literals: tuple[tuple[int, str], ...] = ()
+    captures: tuple[tuple[str, int], ...] = ()
+    least: int = 0  # segments that are needed
+    open: bool = False  # has `**`: more segments may come
+
+    def __post_init__(self) -> None:
+        """Number the segments."""
+        tokens = self.tokens
+        many = tokens.index(MANY) if MANY in tokens else len(tokens)
+        places = [(at if at < many else at - len(tokens), at) for at in range(len(tokens)) if at != many]
+        force_setattr(self, "literals", tuple((place, tokens[at]) for place, at in places if tokens[at] != ONE))
+        force_setattr(self, "captures", tuple((self.names[at], place) for place, at in places if self.names[at]))
+        force_setattr(self, "least", len(places))
+        force_setattr(self, "open", many < len(tokens))
 
     def match(self, segments: tuple[str, ...]) -> dict[str, str] | None:
         """The captured segments by name, or None when the pattern does not cover these segments."""
-        tokens = self.tokens
-        if MANY in tokens:
-            head = tokens.index(MANY)
-            tail = len(tokens) - head - 1
-            if len(segments) < head + tail:
-                return None
-            cut = len(segments) - tail
-            before = _match_all(tokens[:head], self.names[:head], segments[:head])
-            after = _match_all(tokens[head + 1 :], self.names[head + 1 :], segments[cut:])
-            return None if before is None or after is None else before | after
-        if len(segments) != len(tokens):
+        count = len(segments)
+        if count != self.least and (not self.open or count < self.least):
             return None
-        return _match_all(tokens, self.names, segments)
+        for place, literal in self.literals:
+            if segments[place] != literal:
+                return None
+        return {name: segments[place] for name, place in self.captures}
 
     @property
     def specificity(self) -> tuple[int, ...]:
@@ -196,17 +213,6 @@ class PathPattern(Struct, frozen=True):
     def folded(self) -> "PathPattern":
         """The same pattern with its literals case-folded, for comparison with case-folded segments."""
         return PathPattern(self.text, tuple(token.casefold() for token in self.tokens), self.names)
-
-
-def _match_all(tokens: tuple[str, ...], names: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
-    captured = {}
-    for token, name, segment in zip(tokens, names, segments, strict=True):
-        if token is ONE or token == ONE:
-            if name:
-                captured[name] = segment
-        elif token != segment:
-            return None
-    return captured
 
 
 class _Fault(Struct, frozen=True):

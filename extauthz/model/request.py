@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from extauthz.model.paths import CanonicalPath
+from extauthz.model.paths import CanonicalPath, fold
 from extauthz.model.reasons import Reason
 
 
@@ -83,6 +83,12 @@ class Request(Struct, frozen=True, gc=False):
     extensions: tuple[tuple[str, str], ...] = ()  # context_extensions: owned by Envoy's configuration
     metadata: tuple[tuple[str, bytes], ...] = ()  # filter metadata by namespace, each a JSON object
     route_metadata: tuple[tuple[str, bytes], ...] = ()  # the same of the route
+    case_folded: tuple[str, ...] | None = None  # of `segments`, if it was worked out
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """The case-folded segments; the same object as `segments` where that changes nothing."""
+        return fold(self.path, self.segments) if self.case_folded is None else self.case_folded
 
 
 class Connection(Struct, frozen=True, gc=False):

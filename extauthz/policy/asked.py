@@ -54,8 +54,7 @@ class Asked:
         self.tenant = tenant
         self.now = now
         self.params: dict[str, str] = {}  # captures of the rule that is being tried
-        path = request.path.casefold()
-        self.folded = request.segments if path == request.path else tuple(s.casefold() for s in request.segments)
+        self.folded = request.folded
         self._query: Query | bool = False
         self._reader = reader
         self._claims: object = None

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from extauthz.model.shapes import Shape, Shapes
 from extauthz.policy.asked import Asked
 from extauthz.policy.matchers import PathMatcher
 from extauthz.policy.operations import Operation
@@ -20,7 +21,6 @@ from extauthz.policy.sources import Source
 _MAX_SIZE: Final = 2048  # where a pattern with `*` looks at values, they are the caller's own
 _NOT: Final = "not"
 
-Shape = tuple[str | None, ...]
 Texts = tuple[str, ...]
 
 
@@ -107,21 +107,18 @@ class Kinds:
         self._others = [(by_field[name][0].read, found) for name, found in sorted(seen.items())]
         self._by_token = any(rule.sources for rule in rules if self._scopes.names or self._scopes.wild)
         self._tenant = {rule.tenant: rule.tenant for rule in rules}.get
-        self._literal = {literal: literal for literal in _literals(rules, operations)}.get
+        self._shapes = Shapes(_literals(rules, operations))
         self._wild = methods.wild or any(found.wild for found in (self._roles, self._scopes, *seen.values()))
 
     def of(self, asked: Asked) -> Kind | None:
         """The kind of a request; None when it is too large to be kept."""
-        request, subject, folded = asked.request, asked.subject, asked.folded
-        shape: Shape = tuple(map(self._literal, request.segments))
-        if folded is not request.segments:
-            shape = (*shape, "/", *map(self._literal, folded))  # no segment is a slash
+        request, subject = asked.request, asked.subject
         kind = Kind(
             self._tenant(asked.tenant),
             request.host,
             self._method(request.method),
             request.destination.port if self._by_port else 0,
-            shape,
+            self._shapes.of(request.segments, asked.folded),
             self._roles.of(subject.roles),
             self._scopes.of(subject.scopes),
             self._by_token and subject.has_token,  # who has none lacks no scope of it
@@ -131,14 +128,14 @@ class Kinds:
 
 
 def _literals(rules: Sequence[Rule], operations: Sequence[Operation]) -> set[str]:
-    """Every text that a pattern compares with a segment, or with one in folded case: those of the index too."""
+    """Every text that a pattern compares with a segment."""
     found: set[str] = set()
     matchers: list[PathMatcher] = [path for rule in rules for path in rule.scope.paths or ()]
     for operation in operations:
         matchers += [*(operation.paths or ()), *operation.not_paths]
     for matcher in matchers:
         for _, literal in (*matcher.head, *matcher.tail):
-            found |= {literal, literal.casefold()}
+            found.add(literal)
     return found
 
 

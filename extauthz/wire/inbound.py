@@ -154,6 +154,7 @@ def _read_http(
         tuple(sorted(extensions.items())) if extensions else (),
         around.metadata,
         around.route_metadata,
+        path.folded,
     )
 
 
