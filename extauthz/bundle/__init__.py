@@ -5,7 +5,7 @@ from extauthz.bundle.cases import Case
 from extauthz.bundle.finding import STEPS, BundleError, Finding, Step
 from extauthz.bundle.manifest import Manifest, check_files, encode_manifest, make_manifest, parse_manifest
 from extauthz.bundle.package import Package
-from extauthz.bundle.policy_test import Coverage, TestResult, coverage, run_tests
+from extauthz.bundle.policy_test import TestResult, run_tests
 from extauthz.bundle.read import Built, bundle_digest, collector_paused, lint_bundle, read_bundle
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.bundle.trust import BadKeyError, TrustedKey
@@ -16,7 +16,6 @@ __all__ = [
     "Built",
     "BundleError",
     "Case",
-    "Coverage",
     "Finding",
     "Manifest",
     "Package",
@@ -28,7 +27,6 @@ __all__ = [
     "bundle_digest",
     "check_files",
     "collector_paused",
-    "coverage",
     "encode_manifest",
     "lint_bundle",
     "make_manifest",

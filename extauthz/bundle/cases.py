@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from extauthz.bundle.case_expect import obliged
 from extauthz.bundle.case_requests import CaseHeaders, build_request, digest_of
 from extauthz.bundle.case_signatures import with_signature, with_signed_body
 from extauthz.bundle.documents import Document, Documents
@@ -221,5 +222,10 @@ def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Pro
         message = f"policy `{expect.policy}` has no rule `{expect.rule}`"
         message += suggestion(expect.rule, list(rules[expect.policy]))
         problems.append(Problem((*at, "rule"), message, code="unknown-name"))
-    if expect.outcome != "allow" and (expect.upstream_headers or expect.removed_headers):
+    if expect.outcome != "allow" and obliged(expect):
         problems.append(Problem((*at, "outcome"), "only an allowed request has headers to expect"))
+    known = {f"{policy}/{rule}" for policy, names in rules.items() for rule in names}
+    for index, name in enumerate(expect.shadow or ()):
+        if name not in known and rules.get(name.partition("/")[0]) != set():
+            message = f"unknown rule `{name}`{suggestion(name, sorted(known))}"
+            problems.append(Problem((*at, "shadow", index), message, code="unknown-name"))

@@ -129,6 +129,11 @@ class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     tenant: str | None = None  # tenant of the resource
     upstream_headers: dict[str, str] = {}  # set by obligations, among others
     removed_headers: tuple[str, ...] = ()  # removed by obligations, among others
+    client_headers: dict[str, str] = {}  # set by obligations on the response, among others
+    set_query: dict[str, str] = {}  # query parameters set by obligations, among others
+    removed_query: tuple[str, ...] = ()  # query parameters removed by obligations, among others
+    metadata: dict[str, str] = {}  # dynamic metadata added by obligations, among others
+    shadow: tuple[str, ...] | None = None  # `policy/rule` of all rules in shadow mode that match, in any order
 
 
 class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

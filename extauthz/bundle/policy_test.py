@@ -1,20 +1,24 @@
 """Runs a bundle's own tests through the function that serves: `check.decide`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.bundle.case_expect import differences
 from extauthz.bundle.case_signatures import with_case_keys
 from extauthz.bundle.cases import Case
 from extauthz.bundle.minting import minting_keys
 from extauthz.bundle.proofs import NONCES, UsesSeen
 from extauthz.bundle.read import Built
 from extauthz.check import decide
-from extauthz.identity import Issuer
-from extauthz.model.decision import Allow, Decision, Obligations
-from extauthz.model.ports import NoTokenCache
+from extauthz.model.decision import Allow, Decision
+from extauthz.model.ports import NoTokenCache, TokenCache
+from extauthz.model.request import Connection, Refused, Request
 from extauthz.snapshot import Snapshot
+
+_NO_TOKENS: Final = NoTokenCache()
 
 
 class TestResult(Struct, frozen=True, kw_only=True):
@@ -39,39 +43,46 @@ class TestResult(Struct, frozen=True, kw_only=True):
         return not self.differences
 
 
-class Coverage(Struct, frozen=True):
-    """Which rules matched in some case."""
+Asked = Request | Connection | Refused
+Worlds = Mapping[tuple[bool, bool], Snapshot]  # by whether a case is minted and signed
 
-    total: int
-    missing: tuple[tuple[str, str], ...]  # (policy, rule)
 
-    @property
-    def covered(self) -> int:
-        """How many rules matched."""
-        return self.total - len(self.missing)
+class Bench:
+    """A bundle's cases ready to be decided, by its own snapshot or by one that was changed."""
+
+    def __init__(self, built: Built) -> None:
+        """Make the keys that sign tokens; the live ones are not needed."""
+        self.cases = built.tests
+        self._issuers = {issuer.name: issuer for issuer in built.issuers}
+        self._minted = {issuer.name: minting_keys(issuer) for issuer in built.issuers} if built.tests else {}
+
+    def worlds(self, snapshot: Snapshot, tokens: TokenCache = _NO_TOKENS) -> Worlds:
+        """The snapshot as cases see it, who bring their own keys."""
+        plain = replace(snapshot, keys={**self._minted, **snapshot.keys}, tokens=tokens, nonces=NONCES)
+        worlds = {(False, False): plain, (True, False): replace(plain, keys=self._minted)}
+        if any(case.is_signed for case in self.cases):
+            worlds |= {(minted, True): with_case_keys(world) for (minted, _), world in worlds.items()}
+        return worlds
+
+    def ask(self, case: Case, worlds: Worlds) -> Asked:
+        """The case's request, for the profile that these worlds have above it."""
+        return case.ask(worlds[case.is_minted, case.is_signed])
+
+    def decide(self, case: Case, asked: Asked, worlds: Worlds) -> Decision:
+        """Decide the case's request by the function that serves; nobody outside is asked."""
+        world = replace(worlds[case.is_minted, case.is_signed], replay=UsesSeen(*case.uses))
+        return decide(asked, world, case.now, lambda question: case.answer(question, self._issuers))
 
 
 def run_tests(built: Built) -> list[TestResult]:
-    """Decide every case of the bundle; nobody outside is asked, and the live keys are not needed."""
-    with_file_keys = built.snapshot.keys
-    minted = {issuer.name: minting_keys(issuer) for issuer in built.issuers} if built.tests else {}
-    plain = replace(built.snapshot, keys={**minted, **with_file_keys}, tokens=NoTokenCache(), nonces=NONCES)
-    issuers = {issuer.name: issuer for issuer in built.issuers}
-    worlds = {(False, False): plain, (True, False): replace(plain, keys=minted)}
-    worlds |= {(minted, True): with_case_keys(world) for (minted, _), world in worlds.items()}
-    return [_run(case, worlds[case.is_minted, case.is_signed], issuers) for case in built.tests]
+    """Decide every case of the bundle."""
+    bench = Bench(built)
+    worlds = bench.worlds(built.snapshot)
+    return [result_of(case, bench.decide(case, bench.ask(case, worlds), worlds)) for case in bench.cases]
 
 
-def coverage(built: Built, results: Iterable[TestResult]) -> Coverage:
-    """Which rules of the bundle no case has matched, in order of the documents."""
-    matched = {rule for result in results for rule in result.rules}
-    rules = [(policy.name, rule) for policy in built.snapshot.policies.policies for rule in policy.rules]
-    return Coverage(len(rules), tuple(rule for rule in rules if rule not in matched))
-
-
-def _run(case: Case, world: Snapshot, issuers: Mapping[str, Issuer]) -> TestResult:
-    world = replace(world, replay=UsesSeen(*case.uses))
-    decision = decide(case.ask(world), world, case.now, lambda question: case.answer(question, issuers))
+def result_of(case: Case, decision: Decision) -> TestResult:
+    """How the case went."""
     evidence = decision.evidence
     own = ((evidence.policy, evidence.rule),) if evidence.policy else ()
     return TestResult(
@@ -79,36 +90,10 @@ def _run(case: Case, world: Snapshot, issuers: Mapping[str, Issuer]) -> TestResu
         line=case.line,
         test=case.test,
         case=case.spec.name,
-        differences=tuple(_compare(case, decision)),
+        differences=tuple(differences(case.spec.expect, decision)),
         outcome=decision.reason.outcome,
         reason=decision.reason.code,
         check="" if isinstance(decision, Allow) else decision.check,
         detail="" if isinstance(decision, Allow) else decision.detail,
         rules=own + tuple((match.policy, match.rule) for match in evidence.shadow),
     )
-
-
-def _compare(case: Case, decision: Decision) -> Iterable[str]:
-    expect, evidence = case.spec.expect, decision.evidence
-    pairs = (
-        ("outcome", expect.outcome, decision.reason.outcome),
-        ("reason", expect.reason, decision.reason.code),
-        ("policy", expect.policy, evidence.policy),
-        ("rule", expect.rule, evidence.rule),
-        ("tenant", expect.tenant, evidence.tenant),
-    )
-    for name, expected, actual in pairs:
-        if expected is not None and expected != actual:
-            yield f"{name}: expected {_show(expected)}, got {_show(actual)}"
-    obligations = decision.obligations if isinstance(decision, Allow) else Obligations()
-    headers = dict(obligations.upstream_headers)
-    for name, value in expect.upstream_headers.items():
-        if headers.get(name.lower()) != value:
-            yield f"upstreamHeaders.{name}: expected {_show(value)}, got {_show(headers.get(name.lower(), ''))}"
-    for name in expect.removed_headers:
-        if name.lower() not in obligations.removed_headers:
-            yield f"removedHeaders: expected `{name}` to be removed"
-
-
-def _show(value: str) -> str:
-    return f"`{value}`" if value else "none"

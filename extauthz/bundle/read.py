@@ -44,6 +44,20 @@ def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
         return _build(*_compile(files), bundle_digest(files), tokens)
 
 
+class Opened(Struct, frozen=True):
+    """A bundle with the documents it was made of: for those who change one and look what happens."""
+
+    documents: Documents
+    compiled: Compiled
+    built: Built
+
+
+def open_bundle(files: Mapping[str, bytes]) -> Opened:
+    """As `read_bundle`, for tools."""
+    documents, compiled, findings = _compile(files)
+    return Opened(documents, compiled, _build(documents, compiled, findings, bundle_digest(files), NoTokenCache()))
+
+
 def lint_bundle(files: Mapping[str, bytes]) -> Built:
     """As `read_bundle`, with the warnings that take too long for a server: rules that never decide, names, breadth."""
     with collector_paused():

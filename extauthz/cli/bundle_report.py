@@ -1,12 +1,10 @@
 """How `extauthz bundle` shows findings, test results and contents."""
 
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from extauthz.bundle import Coverage, Finding, TestResult
+from extauthz.bundle import Finding, TestResult
 
 
 def finding_line(finding: Finding) -> str:
@@ -16,7 +14,7 @@ def finding_line(finding: Finding) -> str:
     return f"{severity}  {finding}  [{finding.code}]"
 
 
-def print_results(results: Sequence[TestResult], cover: Coverage, *, verbose: bool) -> None:
+def print_results(results: Sequence[TestResult], *, verbose: bool) -> None:
     """A line for each case that fails, or with `verbose` for each, and why."""
     shown = [result for result in results if verbose or not result.passed]
     width = max((len(result.case) for result in shown), default=0)
@@ -27,28 +25,6 @@ def print_results(results: Sequence[TestResult], cover: Coverage, *, verbose: bo
             click.echo(f"      {difference}")
         if result.differences and (result.check or result.detail):
             click.echo("      because: " + " ".join(part for part in (result.check, result.detail) if part))
-    if verbose:
-        for policy, rule in cover.missing:
-            click.echo(f"no case matches rule `{rule}` of policy `{policy}`")
-
-
-def write_junit(path: Path, results: Sequence[TestResult]) -> None:
-    """A JUnit report. Raises OSError."""
-    failures = sum(not result.passed for result in results)
-    suite = ET.Element("testsuite", name="extauthz bundle", tests=str(len(results)), failures=str(failures))
-    for result in results:
-        case = ET.SubElement(
-            suite, "testcase", classname=_xml(result.test), name=_xml(result.case), file=_xml(result.file)
-        )
-        if not result.passed:
-            failure = ET.SubElement(case, "failure", message=_xml("; ".join(result.differences)))
-            failure.text = f"{_xml(result.file)}:{result.line}: {result.outcome} {result.reason} {_xml(result.detail)}"
-    ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def _xml(text: str) -> str:
-    """XML 1.0 has no control characters, not even escaped."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def describe(about: dict[str, object]) -> list[str]:

@@ -26,13 +26,14 @@ def compile_policies(
     data: Mapping[str, object],
     problems: list[list[Problem]],
     read_headers: frozenset[str] = frozenset(),
+    conditions: Conditions | None = None,
 ) -> PolicySet:
     """Compile and lint. `problems` has one list for each policy, in the same order, and is appended to.
 
     `data` by file name, as lists, maps with text keys and scalars; it must not change any more. `read_headers`, in
-    lower case, are those by which guards decide.
+    lower case, are those by which guards decide. `conditions` of the same data keep what they compiled before.
     """
-    conditions = Conditions(data)
+    conditions = conditions or Conditions(data)
     compiled: list[tuple[str, list[Rule], list[Problem]]] = []
     for policy, found in zip(policies, problems, strict=True):
         compiled.append((policy.name, _compile_policy(policy, conditions, found), found))

@@ -154,6 +154,11 @@ class PolicySet:
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
         return [trace_rule(self._rules[position], asked, closer) for position in candidates]
 
+    def explain_connection(self, connection: Connection, closer: Closer | None = None) -> list[RuleTrace]:
+        """What became of each rule that is tried on a connection without HTTP."""
+        asked = asked_of_connection(connection)
+        return [trace_rule(rule, asked, closer) for rule in self._connection_rules]
+
 
 def _weigh(kind: Kind, found: Shortlist) -> int:
     return _ENTRY_BYTES + kind.size + _CANDIDATE_BYTES * len(found.candidates)

@@ -41,7 +41,9 @@ class RuleTrace(Struct, frozen=True):
     result: Result
     route: str  # the path pattern that matched, "" when none did
     parts: tuple[PartTrace, ...]  # in the order in which they are written
-    branches: tuple[BranchTrace, ...] = ()  # the parts of the condition, of the first way to match the path
+    branches: tuple[BranchTrace, ...] = ()  # the parts of the condition, as far as anybody asked to see them
+    on_route: bool = True  # host, path and method are what the rule speaks about
+    asked: bool = False  # everything before the condition holds, so that the condition was asked
 
     @property
     def failed(self) -> tuple[PartTrace, ...]:
@@ -53,18 +55,41 @@ def trace_rule(rule: Rule, asked: Asked, closer: Closer | None = None) -> RuleTr
     """Try every part of a rule, also behind the first that fails; with `closer` the parts of its condition, too."""
     outcome, route = rule.test(asked)
     parts = [*_scope(rule, asked), *_sources(rule, asked), *_operations(rule, asked), *_whens(rule, asked)]
+    ways = _ways(rule, asked)
     branches: tuple[BranchTrace, ...] = ()
-    if closer is not None and rule.condition is not None:
-        params = next(
-            (found for way in rule.ways(asked) if (found := way.params(asked.request.segments)) is not None), None
-        )
-        if params is not None:
-            asked.params = params
-            branches = closer.trace(rule.condition.text, asked)
+    if closer is not None and rule.condition is not None and ways:
+        asked.params = ways[0][0]
+        branches = closer.trace(rule.condition.text, asked)
     if outcome == YES and rule.plan is not None and rule.plan.resolve(asked) is None:
         outcome = ERROR
         parts.append(PartTrace("obligations", "error", "a value could not be computed"))
-    return RuleTrace(rule.policy, rule.name, rule.effect, rule.mode, _WORDS[outcome], route, tuple(parts), branches)
+    return RuleTrace(
+        policy=rule.policy,
+        rule=rule.name,
+        effect=rule.effect,
+        mode=rule.mode,
+        result=_WORDS[outcome],
+        route=route,
+        parts=tuple(parts),
+        branches=branches,
+        on_route=bool(rule.ways(asked)),
+        asked=any(held for _, held in ways) and _is_caller(rule, asked),
+    )
+
+
+def _ways(rule: Rule, asked: Asked) -> list[tuple[dict[str, str], bool]]:
+    """The captures of each way to match the path, and whether `when` holds with them; first where it does."""
+    found = []
+    for way in rule.ways(asked):
+        params = way.params(asked.request.segments)
+        if params is not None:
+            asked.params = params
+            found.append((params, all(part.test(asked) == YES for part in rule.whens)))
+    return sorted(found, key=lambda each: not each[1])
+
+
+def _is_caller(rule: Rule, asked: Asked) -> bool:
+    return rule.tenant in {"", asked.tenant} and rule.test_sources(asked) == YES
 
 
 def _scope(rule: Rule, asked: Asked) -> Iterator[PartTrace]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from extauthz.bundle.coverage import Coverage
+from extauthz.bundle.trial import Trial
+
 BUNDLE = """\
 apiVersion: extauthz.io/v1
 kind: Bundle
@@ -90,3 +93,9 @@ def changed(name: str, old: str, new: str) -> dict[str, bytes]:
     """The files with one text replaced in one of them."""
     assert FILES[name].count(old) == 1, f"`{old}` must be in {name} once"
     return {**files(), name: FILES[name].replace(old, new).encode()}
+
+
+def covered(bundle: Mapping[str, bytes]) -> Coverage:
+    """What the bundle's own cases show of its rules."""
+    trial = Trial(bundle)
+    return trial.coverage([trial.run(number) for number in range(len(trial.bench.cases))])

@@ -96,7 +96,10 @@ def test_lint_of_no_directory_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_test_says_how_many_cases_pass_and_which_rules_are_covered(directory: Path) -> None:
     result = run("test", str(directory))
-    assert (result.exit_code, result.output) == (0, "1 of 1 cases pass; 1 of 1 rules covered (100 %)\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "1 of 1 cases pass; 1 of 1 rules decide, 1 of 2 branches of conditions are taken: coverage 50 %\n",
+    )
 
 
 def test_a_failing_case_is_shown_with_its_place_and_the_reason(directory: Path, tmp_path: Path) -> None:
@@ -111,21 +114,60 @@ def test_a_failing_case_is_shown_with_its_place_and_the_reason(directory: Path, 
             "      rule: expected `read`, got none\n"
             "      tenant: expected `acme`, got none\n"
             "      because: JWT-20 the resource belongs to another tenant\n"
-            "0 of 1 cases pass; 0 of 1 rules covered (0 %)\n"
+            "0 of 1 cases pass; 0 of 1 rules decide, 0 of 2 branches of conditions are taken: coverage 0 %\n"
         ),
     )
     suite = ET.parse(tmp_path / "report.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
-    assert suite.find("testcase/failure") is not None
+    assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuites", "1", "1")
+    case = suite.find("testsuite[@name='staff']/testcase[@name='an officer reads']")
+    assert case is not None
+    assert (case.get("file"), case.get("line"), float(case.get("time", ""))) > ("tests/staff.yaml", "6", 0.0)
+    assert case.find("failure") is not None
 
 
-def test_too_little_coverage_fails(directory: Path) -> None:
-    more = POLICY.replace("name: staff", "name: more").replace("officer", "manager")
-    (directory / "more.yaml").write_text(more)
-    assert run("test", str(directory)).exit_code == 0
-    result = run("test", "-v", "--min-coverage", "100", str(directory))
-    assert result.exit_code == 1
-    assert "no case matches rule `read` of policy `more`" in result.output
+def test_too_little_coverage_fails_and_what_is_missing_is_listed(directory: Path) -> None:
+    assert run("test", "--min-coverage", "50", str(directory)).exit_code == 0
+    result = run("test", "--min-coverage", "51", str(directory))
+    assert (result.exit_code, result.output) == (
+        1,
+        (
+            "rule        decides  refuses  branches\n"
+            "staff/read        1        0       1/2\n"
+            "  policy.yaml:8: no request on its route is refused by it\n"
+            "  policy.yaml:8: `subject.claims.limit >= 10` is never false\n"
+            "1 of 1 cases pass; 1 of 1 rules decide, 1 of 2 branches of conditions are taken: coverage 50 %\n"
+        ),
+    )
+
+
+def test_coverage_for_programs(directory: Path, tmp_path: Path) -> None:
+    file = tmp_path / "coverage.json"
+    assert run("test", "--coverage", str(file), str(directory)).exit_code == 0
+    found = json.loads(file.read_text())
+    assert {"total": 4, "covered": 2} == found["points"]
+    assert [
+        {
+            "policy": "staff",
+            "rule": "read",
+            "file": "policy.yaml",
+            "line": 8,
+            "effect": "allow",
+            "mode": "enforce",
+            "decided": 1,
+            "refused": 0,
+            "condition": [{"text": "subject.claims.limit >= 10", "true": 1, "false": 0, "error": 0}],
+            "missing": ["no request on its route is refused by it", "`subject.claims.limit >= 10` is never false"],
+        }
+    ] == found["details"]
+    assert found == json.loads(run("test", "--format", "json", str(directory)).output)["coverage"]
+
+
+def test_several_processes_say_the_same_in_the_same_order(directory: Path) -> None:
+    cases = [TEST.split("  cases:\n")[1].replace("an officer", f"officer {number}") for number in range(9)]
+    (directory / "tests/staff.yaml").write_text(TEST.split("  cases:\n")[0] + "  cases:\n" + "".join(cases))
+    one, two = run("test", "-v", "-j", "1", str(directory)), run("test", "-v", "-j", "2", str(directory))
+    assert (0, one.output) == (two.exit_code, two.output)
+    assert "officer 8" in one.output
 
 
 def test_test_and_show_of_a_broken_bundle_end_with_3(directory: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from extauthz.bundle import Coverage, TestResult, coverage, read_bundle, run_tests
+from extauthz.bundle import TestResult, read_bundle, run_tests
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
 from tests.unit.bundle.small_bundle import ISSUER, POLICY, PROFILE, changed, files
@@ -149,6 +149,48 @@ def test_headers_that_obligations_set_and_remove_are_compared() -> None:
     )
 
 
+def test_everything_that_an_obligation_adds_is_compared() -> None:
+    obligations = (
+        "    obligations: {clientHeaders: {X-Served: \"'north'\"}, setQuery: {tenant: resource.tenant}, removeQuery: [debug], "
+        "metadata: {size: \"'small'\"}}\n"
+    )
+    bundle = files(policy=POLICY + obligations)
+    right = {
+        "outcome": "allow",
+        "clientHeaders": {"x-served": "north"},
+        "setQuery": {"tenant": "acme"},
+        "removedQuery": ["debug"],
+        "metadata": {"size": "small"},
+    }
+    assert run(bundle, expect=right).differences == ()
+    wrong = {
+        "outcome": "allow",
+        "clientHeaders": {"X-Served": "south"},
+        "setQuery": {"tenant": "globex"},
+        "removedQuery": ["trace"],
+        "metadata": {"size": "large"},
+    }
+    assert run(bundle, expect=wrong).differences == (
+        "clientHeaders.x-served: expected `south`, got `north`",
+        "setQuery.tenant: expected `globex`, got `acme`",
+        "removedQuery: expected `trace` to be removed",
+        "metadata.size: expected `large`, got `small`",
+    )
+
+
+def test_what_shadow_policies_would_have_done_is_compared_as_a_whole() -> None:
+    shadow = POLICY.replace("name: staff", "name: trial").replace("effect: allow", "effect: deny\n  mode: shadow")
+    bundle = files(trial=shadow)
+    assert run(bundle, expect={"outcome": "allow", "shadow": ["trial/read"]}).differences == ()
+    assert run(bundle, expect={"outcome": "allow"}).differences == ()
+    assert run(bundle, expect={"outcome": "allow", "shadow": []}).differences == (
+        "shadow: expected `trial/read` not to match",
+    )
+    assert run(bundle, token=token(limit=1), expect={"outcome": "deny", "shadow": ["trial/read"]}).differences == (
+        "shadow: expected `trial/read` to match",
+    )
+
+
 def test_a_connection_without_http_is_asked_by_principal_and_port() -> None:
     policy = """\
 apiVersion: extauthz.io/v1
@@ -166,15 +208,6 @@ spec:
     assert run(files(mesh=policy), request=request, token=None, expect=expect).passed
     other = request | {"destinationPort": 8080}
     assert run(files(mesh=policy), request=other, token=None, expect={"outcome": "deny"}).passed
-
-
-def test_coverage_counts_rules_that_matched_in_shadow_mode_too() -> None:
-    shadow = POLICY.replace("name: staff", "name: trial").replace("effect: allow", "effect: deny\n  mode: shadow")
-    unused = POLICY.replace("name: staff", "name: unused").replace("[officer]", "[nobody]")
-    built = read_bundle(files(trial=shadow, unused=unused), NoTokenCache())
-    cover = coverage(built, run_tests(built))
-    assert cover == Coverage(3, (("unused", "read"),))
-    assert cover.covered == 2
 
 
 def test_cases_never_touch_the_snapshot_that_serves() -> None:

@@ -1,0 +1,64 @@
+"""What a case expects beside what came out."""
+
+from collections.abc import Iterable, Mapping
+
+from extauthz.bundle.kinds import ExpectSpec
+from extauthz.model.decision import Allow, Decision, Obligations
+
+
+def obliged(expect: ExpectSpec) -> bool:
+    """Whether something is expected that only an allow has."""
+    return any(
+        (
+            expect.upstream_headers,
+            expect.removed_headers,
+            expect.client_headers,
+            expect.set_query,
+            expect.removed_query,
+            expect.metadata,
+        )
+    )
+
+
+def differences(expect: ExpectSpec, decision: Decision) -> Iterable[str]:
+    """Everything that came out otherwise, e.g. "reason: expected `a`, got `b`"."""
+    evidence = decision.evidence
+    pairs = (
+        ("outcome", expect.outcome, decision.reason.outcome),
+        ("reason", expect.reason, decision.reason.code),
+        ("policy", expect.policy, evidence.policy),
+        ("rule", expect.rule, evidence.rule),
+        ("tenant", expect.tenant, evidence.tenant),
+    )
+    for name, expected, actual in pairs:
+        if expected is not None and expected != actual:
+            yield f"{name}: expected {_show(expected)}, got {_show(actual)}"
+    found = decision.obligations if isinstance(decision, Allow) else Obligations()
+    yield from _values("upstreamHeaders", _lower(expect.upstream_headers), dict(found.upstream_headers))
+    yield from _missing("removedHeaders", map(str.lower, expect.removed_headers), found.removed_headers)
+    yield from _values("clientHeaders", _lower(expect.client_headers), _lower(dict(found.client_headers)))
+    yield from _values("setQuery", expect.set_query, dict(found.set_query))
+    yield from _missing("removedQuery", expect.removed_query, found.removed_query)
+    yield from _values("metadata", expect.metadata, dict(found.metadata))
+    if expect.shadow is not None:
+        matched = {f"{match.policy}/{match.rule}" for match in evidence.shadow}
+        yield from (f"shadow: expected `{name}` to match" for name in sorted({*expect.shadow} - matched))
+        yield from (f"shadow: expected `{name}` not to match" for name in sorted(matched - {*expect.shadow}))
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _values(field: str, expected: Mapping[str, str], actual: Mapping[str, str]) -> Iterable[str]:
+    for name, value in expected.items():
+        if actual.get(name) != value:
+            yield f"{field}.{name}: expected {_show(value)}, got {_show(actual.get(name, ''))}"
+
+
+def _missing(field: str, expected: Iterable[str], actual: tuple[str, ...]) -> Iterable[str]:
+    yield from (f"{field}: expected `{name}` to be removed" for name in expected if name not in actual)
+
+
+def _show(value: str) -> str:
+    return f"`{value}`" if value else "none"
