@@ -1,23 +1,24 @@
 """What conditions cost: lowered, and by CEL's own evaluator, in interleaved runs: A B A B.
 
 Run `python loadtest/conditions.py [--rounds N] [--max-microseconds 1.0]`; exits with 1 when a simple one is slower.
-Times are those of the whole evaluation, what the condition reads of the request included.
+Times are those of the whole evaluation, what the condition reads of the request included; query and claims are parsed
+once for all conditions of a request, and before.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
-from statistics import median
 
 from extauthz.model.paths import Path, canonicalise
 from extauthz.model.request import Facts, Peer, Request
 from extauthz.model.subject import Subject
 from extauthz.policy.asked import Asked
+from extauthz.policy.claims import ClaimsReader
 from extauthz.policy.condition import Conditions
 
 NOW = 1_700_000_000
-REPEATS = 2_000
+REPEATS = 500
 DATA = {
     "portfolio": {"alice": [f"c{number}" for number in range(50)]},
     "limits": {"officer": 500, "manager": 5000},
@@ -79,7 +80,7 @@ def question() -> Asked:
         expires_at=NOW + 300,
         claims=CLAIMS,
     )
-    asked = Asked(request, subject, "acme", NOW)
+    asked = Asked(request, subject, "acme", NOW, ClaimsReader(["limit", "groups", "address"]))
     asked.params = {"id": "c7"}
     return asked
 
@@ -95,7 +96,7 @@ def run(evaluate: Callable[[Asked], object], asked: Asked) -> float:
 def main() -> int:
     """Measure and print; 0 when within the limit."""
     options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--rounds", type=int, default=50)
     options.add_argument("--max-microseconds", type=float, default=1.0)
     given = options.parse_args()
     conditions, asked = Conditions(DATA), question()
@@ -108,7 +109,7 @@ def main() -> int:
         if program.value(asked) is not program.by_cel(asked) or not isinstance(program.value(asked), bool):
             sys.exit(f"{text}: {program.value(asked)} and {program.by_cel(asked)}")
         runs = [(run(program.value, asked), run(program.by_cel, asked)) for _ in range(given.rounds)]
-        fast, slow = (median(side) for side in zip(*runs, strict=True))
+        fast, slow = (min(side) for side in zip(*runs, strict=True))  # others on the machine only ever add
         print(f"{fast:5.2f} us  {slow:6.2f} us  {slow / fast:5.1f}x  {' '.join(text.split())}")
         if text in SIMPLE and fast > given.max_microseconds:
             over.append(text)

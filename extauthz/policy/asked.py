@@ -77,14 +77,15 @@ class Asked:
 
     def claim(self, name: str) -> Any:  # noqa: ANN401 - any JSON value, ABSENT or UNREADABLE
         """One claim of the token, ABSENT when there is none of that name."""
-        if self._claims is None:
-            self._claims = self._reader.decode(self.subject.claims)
-        if self._claims is UNREADABLE:
+        claims = self._claims
+        if claims is None:
+            claims = self._claims = self._reader.decode(self.subject.claims)
+        if claims is UNREADABLE:
             return UNREADABLE
-        try:
-            return self._reader.get(self._claims, name)
-        except KeyError:
-            return UNREADABLE if self.claims is UNREADABLE else self.claims.get(name, ABSENT)
+        get = self._reader.fields.get(name)
+        if get is not None:
+            return get(claims)
+        return UNREADABLE if self.claims is UNREADABLE else self.claims.get(name, ABSENT)
 
     def address(self, text: str) -> tuple[int, int] | None:
         """(version, number) of an address, None when it is none (a Unix socket, an internal listener)."""

@@ -28,18 +28,14 @@ class ClaimsReader:
             gc=False,
         )
         self._decode = msgspec.json.Decoder(made).decode
-        self._fields = {name: attrgetter(field) for name, field in fields.items()}
+        self.fields = {name: attrgetter(field) for name, field in fields.items()}  # how to take a claim from `decode`
 
     def decode(self, raw: bytes) -> object:
-        """What `get` takes, or UNREADABLE."""
+        """What `fields` take, or UNREADABLE."""
         try:
             return self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return UNREADABLE
-
-    def get(self, decoded: object, name: str) -> Any:  # noqa: ANN401 - any JSON value, ABSENT
-        """A claim of one of the names. Raises KeyError for any other name."""
-        return self._fields[name](decoded)
 
 
 ALL_CLAIMS: Final = ClaimsReader(())  # knows no names, so that all are decoded for any

@@ -90,8 +90,7 @@ class Conditions:
         """The value of a part of `tree` that reads nothing, or FAILED."""
         part = checked_pb2.CheckedExpr(reference_map=tree.reference_map, type_map=tree.type_map, expr=node)
         try:
-            result = self._evaluator(part)(data={})
-            return FAILED if result.type() == cel.Type.ERROR else plain(result)
+            return plain(self._evaluator(part)(data={}))
         except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError):
             return FAILED
 

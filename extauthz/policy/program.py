@@ -74,8 +74,7 @@ def by_cel(
                 keys: Any = given.setdefault(name, {})
                 if found is not ABSENT:
                     keys[key] = found
-            outcome = evaluate(data=given)
-            return FAILED if outcome.type() == cel.Type.ERROR else plain(outcome)
+            return plain(evaluate(data=given))
         except _ERRORS:
             return FAILED
 
@@ -83,12 +82,14 @@ def by_cel(
 
 
 def plain(outcome: Any) -> object:  # noqa: ANN401 - cel.Value
-    """A result as a Python value.
+    """A result as a Python value, or FAILED.
 
     Not by `plain_value` where a null may be in it: in cel-expr-python 0.1.3 each costs the process a reference to None
     that it does not own, and some thousand of them its life (`deallocating None`).
     """
     kind = outcome.type()
+    if kind == cel.Type.ERROR:
+        return FAILED
     if kind == cel.Type.NULL:
         return None
     name = kind.name()
@@ -121,12 +122,12 @@ def part_of_now(evaluate: Callable[..., Any]) -> Callable[[Any], object]:
 
     def value(now: Any) -> object:  # noqa: ANN401 - a Timestamp
         try:
-            outcome = evaluate(data={"now": for_cel(now)})
+            found = plain(evaluate(data={"now": for_cel(now)}))
         except RuntimeError:
             raise BeyondError from None
-        if outcome.type() == cel.Type.ERROR:
+        if found is FAILED:
             raise FailedError
-        return plain(outcome)
+        return found
 
     return value
 

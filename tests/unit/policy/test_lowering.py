@@ -223,7 +223,7 @@ def test_loops_end_at_the_step_at_which_those_of_cel_end(text: str) -> None:
     assert program is not None, flaws
     assert not program.slow
     seen = set()
-    for first in (0, 1, 98, 99, 101):
+    for first in (0, 98, 101):
         nested = {MAX_STEPS // (first + 1) + more for more in (-1, 0)}
         for second in sorted({MAX_STEPS - first + more for more in range(-3, 2)} | nested):
             if second > 0:
