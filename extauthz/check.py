@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from extauthz.guards import Refusal, refuse_revoked
+from extauthz.guards import Emergencies, Refusal, in_force
 from extauthz.identity import NONCE_HEADER, Proof, check_signatures, identify, prove_possession
 from extauthz.model.decision import (
     Allow,
@@ -24,10 +24,8 @@ from extauthz.model.decision import (
     Undecided,
     VerifySignature,
 )
-from extauthz.model.ports import Revoked
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
-from extauthz.model.subject import ANONYMOUS
 from extauthz.policy import Verdict
 from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
 
@@ -62,24 +60,31 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
         case Request():
             return _decide_request(asked, world, now, known)
         case Connection():
-            if refusal := refuse_revoked(_revoked(world), ANONYMOUS, "", now, (asked.source.principal,)):
-                return Deny(refusal.reason, refusal.check, refusal.detail)
+            emergencies = in_force(world.emergencies, world.orders, now)
+            if emergencies is not None and (refusal := emergencies.refuse_connection(asked)):
+                return _refuse(refusal, Evidence())
             return _conclude(world.policies.evaluate_connection(asked), Evidence())
         case Refused():
             return Deny(asked.reason, asked.check)
 
 
 def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
+    emergencies = in_force(world.emergencies, world.orders, now)  # None nearly always
+    refusal = emergencies.refuse_route(request) if emergencies is not None else None
     profile = world.profiles.find(request)
-    if profile is None:
-        return Deny(Reason.NO_PROFILE)
-    if isinstance(profile, AmbiguousProfile):
-        return Deny(Reason.PATH_AMBIGUOUS, "T-11")
-    decision = _decide_under(profile, request, world, now, known)
+    if profile is None or isinstance(profile, AmbiguousProfile):
+        if refusal is not None:
+            return _refuse(refusal, Evidence())
+        return Deny(Reason.NO_PROFILE) if profile is None else Deny(Reason.PATH_AMBIGUOUS, "T-11")
+    if refusal is not None:
+        return _dress(_refuse(refusal, Evidence(profile=profile.name)), profile)
+    decision = _decide_under(profile, request, world, now, known, emergencies)
     return _dress(decision, profile) if isinstance(decision, Deny) else decision
 
 
-def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
+def _decide_under(
+    profile: Profile, request: Request, world: Snapshot, now: int, known: Known, emergencies: Emergencies | None
+) -> Decision | Pending:
     evidence = Evidence(profile=profile.name)
 
     # 1 who calls (OR-01: the headers of the ecosystem come before the token)
@@ -102,7 +107,7 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
         evidence = replace(evidence, sender_proofs=held.kinds)
 
     # 3 guards that no policy can lift
-    guarded = _guard(request, profile, world, now, evidence)
+    guarded = _guard(request, profile, world, now, evidence, emergencies)
     if isinstance(guarded, Deny):
         return guarded
 
@@ -113,8 +118,7 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
         guarded = replace(guarded, sender_proofs=(*held.kinds, *signed.kinds))
 
     # 4 what is allowed, and under which obligations
-    verdict = world.policies.evaluate(request, found.subject, guarded.tenant, now)
-    decision: Decision | Pending = _conclude(verdict, guarded)
+    decision: Decision | Pending = _ask_policies(request, world, now, guarded, emergencies)
 
     # 5 last of all, for it uses up the proof and the signed body
     if held.proof is not None and isinstance(decision, Allow):
@@ -124,10 +128,12 @@ def _decide_under(profile: Profile, request: Request, world: Snapshot, now: int,
     return decision
 
 
-def _guard(request: Request, profile: Profile, world: Snapshot, now: int, evidence: Evidence) -> Evidence | Deny:
-    """Revocation, step-up, tenancy and financial id; the evidence with the tenant that the request is about."""
+def _guard(
+    request: Request, profile: Profile, world: Snapshot, now: int, evidence: Evidence, emergencies: Emergencies | None
+) -> Evidence | Deny:
+    """Freezes, step-up, tenancy and financial id; the evidence with the tenant that the request is about."""
     subject = evidence.subject
-    if refusal := refuse_revoked(_revoked(world), subject, subject.tenant, now, _services(request)):
+    if emergencies is not None and (refusal := emergencies.refuse_caller(subject, subject.tenant, _services(request))):
         return _refuse(refusal, evidence)
     if profile.step_up is not None and (refusal := profile.step_up.check(request, subject, now)):
         return _refuse(refusal, evidence)
@@ -139,11 +145,28 @@ def _guard(request: Request, profile: Profile, world: Snapshot, now: int, eviden
         tenant = resolved.tenant
         evidence = replace(evidence, cross_tenant=resolved.cross_tenant)
     evidence = replace(evidence, tenant=tenant)
-    if tenant != subject.tenant and (refusal := refuse_revoked(_revoked(world), ANONYMOUS, tenant, now)):
+    if emergencies is not None and tenant != subject.tenant and (refusal := emergencies.refuse_tenant(tenant)):
         return _refuse(refusal, evidence)
     if profile.fapi is not None and (refusal := profile.fapi.check_financial_id(request, world.tenants.get(tenant))):
         return _refuse(refusal, evidence)
     return evidence
+
+
+def _ask_policies(
+    request: Request, world: Snapshot, now: int, evidence: Evidence, emergencies: Emergencies | None
+) -> Allow | Deny:
+    """What they refuse, break glass may open for a while; a drill is recorded and opens nothing."""
+    decision = _conclude(world.policies.evaluate(request, evidence.subject, evidence.tenant, now), evidence)
+    if emergencies is None or isinstance(decision, Allow):
+        return decision
+    glass = emergencies.find_opened(request, evidence.subject, evidence.tenant)
+    if glass is None:
+        return decision
+    kind = "drill" if glass.drill else "break_glass"
+    evidence = replace(decision.evidence, emergency=glass.id, emergency_kind=kind)
+    if glass.drill:
+        return replace(decision, evidence=evidence)
+    return Allow(Reason.BREAK_GLASS_ALLOWED, evidence, world.policies.bare)
 
 
 def _use_up(
@@ -181,10 +204,6 @@ def _with_nonce(obligations: Obligations, nonce: str) -> Obligations:
     return replace(obligations, client_headers=(*others, *ours))
 
 
-def _revoked(world: Snapshot) -> tuple[Revoked, ...]:
-    return world.revocations, world.revoked
-
-
 def _services(request: Request) -> tuple[str, ...]:
     """The workloads a request comes through: the direct peer, and the one that its proxy vouches for."""
     forwarded = request.forwarded.uri if request.forwarded is not None else ""
@@ -207,6 +226,8 @@ def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
 
 
 def _refuse(refusal: Refusal, evidence: Evidence) -> Deny:
+    if refusal.emergency:
+        evidence = replace(evidence, emergency=refusal.emergency, emergency_kind="freeze")
     return Deny(
         refusal.reason,
         refusal.check,

@@ -20,7 +20,7 @@ from extauthz.bundle.finding import BundleError, Finding, dotted
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.journal import JournalOptions
 from extauthz.model.problems import suggestion
-from extauthz.sources import IntrospectionOptions, JwksOptions, RevocationsOptions, TokenOptions
+from extauthz.sources import EmergenciesOptions, IntrospectionOptions, JwksOptions, RevocationsOptions, TokenOptions
 from extauthz.sources.bundles import BundleOptions
 from extauthz.sources.nonce_keys import DpopOptions
 from extauthz.telemetry import TelemetryOptions
@@ -49,6 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     telemetry: TelemetryOptions = TelemetryOptions()
     admin: AdminOptions = AdminOptions()
     revocations: RevocationsOptions = RevocationsOptions()
+    emergencies: EmergenciesOptions = EmergenciesOptions()
     dpop: DpopOptions = DpopOptions()
     introspection: IntrospectionOptions = IntrospectionOptions()
     tokens: TokenOptions = TokenOptions()

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from extauthz.guards import (
-    NO_REVOCATIONS,
+    NOTHING_LISTED,
+    AsListed,
     FapiHeaders,
-    RevocationList,
+    Listed,
+    Orders,
     SenderConstraint,
     StepUp,
     TenancyGuard,
@@ -26,7 +28,7 @@ from extauthz.identity import (
 from extauthz.model.hosts import HostPattern
 from extauthz.model.memo import Memo
 from extauthz.model.paths import PathPattern
-from extauthz.model.ports import NothingRevoked, RefuseEveryProof, ReplayStore, Revoked, TokenCache
+from extauthz.model.ports import RefuseEveryProof, ReplayStore, TokenCache
 from extauthz.model.request import Request
 from extauthz.model.shapes import Shape, Shapes
 from extauthz.policy import PolicySet
@@ -123,5 +125,6 @@ class Snapshot(Struct, frozen=True):
     documents: Mapping[str, int]  # how many of each kind, for status
     replay: ReplayStore = RefuseEveryProof()
     nonces: NonceKeys = NO_NONCE_KEYS
-    revocations: RevocationList = NO_REVOCATIONS  # of the bundle
-    revoked: Revoked = NothingRevoked()  # at run time
+    emergencies: Listed = NOTHING_LISTED  # what the bundle revokes, freezes and opens
+    orders: Orders = AsListed()  # the same at run time
+    approvers: Mapping[str, str] = {}  # of break glass at run time, as the bundle names them: base64 of their keys

@@ -1,11 +1,24 @@
 """HTTP for operators and scrapers: metrics, readiness, status and a console, which change nothing; and orders.
 
-Orders (revocations) are taken on a Unix socket alone.
+Orders (revocations, freezes, break glass) are taken on a Unix socket alone.
 """
 
 from extauthz.admin.control import ControlServer
 from extauthz.admin.exchange import Views
-from extauthz.admin.orders import OrderError, Orders, Restore, Revoke, Revoked, RevokedPage
+from extauthz.admin.orders import (
+    Draft,
+    Drafted,
+    Emergency,
+    EmergencyPage,
+    Freeze,
+    OpenGlass,
+    OrderError,
+    Orders,
+    Restore,
+    Revoke,
+    Revoked,
+    RevokedPage,
+)
 from extauthz.admin.passed import PassedControl
 from extauthz.admin.server import AdminOptions, AdminServer
 from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus, WorkerStatus
@@ -15,8 +28,14 @@ __all__ = [
     "AdminServer",
     "BundleStatus",
     "ControlServer",
+    "Draft",
+    "Drafted",
+    "Emergency",
+    "EmergencyPage",
+    "Freeze",
     "IssuerStatus",
     "JournalStatus",
+    "OpenGlass",
     "OrderError",
     "Orders",
     "PassedControl",

@@ -19,21 +19,27 @@ from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec import Struct
 
 from extauthz.admin.bounded import BoundedReader, BoundedServer
-from extauthz.admin.orders import OrderError, Orders, Restore, Revoke
+from extauthz.admin.orders import Draft, Freeze, OpenGlass, OrderError, Orders, Restore, Revoke
 
 _FRESH = ".new"
 MAX_PATH = 107 - len(_FRESH)  # sun_path, unix(7)
 
 _MAX_HEADER_BYTES = 8 << 10
 _MAX_BODY_BYTES = 8 << 10  # the longest order is under 4 KiB
+_MAX_GLASS_BYTES = 128 << 10  # but for break glass of 64 subjects and 64 routes
 _SHOWN = 1000  # entries of a page when no limit is asked for: about 300 KB
-_ENTRY = re.compile(r"/revocations/([A-Za-z0-9-]{1,64})")
+_ENTRY = re.compile(r"/(revocations|emergencies)/([A-Za-z0-9-]{1,64})")
+_PLACES = (
+    "there are GET /revocations and /emergencies, POST /revocations, /freezes, /break-glasses/drafts and "
+    "/break-glasses, DELETE /revocations/<id> and /emergencies/<id>"
+)
 _LENGTH = re.compile(r"[0-9]{1,7}")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 
-Order = TypeVar("Order", Revoke, Restore)
+Order = TypeVar("Order", Revoke, Restore, Freeze, Draft, OpenGlass)
 
 
 class ControlServer:
@@ -132,7 +138,7 @@ class ControlExchange(BaseHTTPRequestHandler):
         """Ask the kernel who it is, and bound what may be sent."""
         super().setup()
         self.uid = peer_uid(self.connection)
-        self.rfile = BoundedReader(self.rfile, _MAX_HEADER_BYTES + _MAX_BODY_BYTES)
+        self.rfile = BoundedReader(self.rfile, _MAX_HEADER_BYTES + _MAX_GLASS_BYTES)
 
     def parse_request(self) -> bool:
         """Refuse other users before anything is done."""
@@ -147,26 +153,31 @@ class ControlExchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """List."""
         path, _, query = self.path.partition("?")
-        if path != "/revocations":
+        if path not in {"/revocations", "/emergencies"}:
             self._unknown()
             return
         limit = parse_qs(query).get("limit", [str(_SHOWN)])[-1]
         if not _LENGTH.fullmatch(limit):
             self._reply(HTTPStatus.BAD_REQUEST, _error("limit: must be a number"))
             return
-        self._reply(HTTPStatus.OK, msgspec.json.encode(self.server.orders.revoked(int(limit))))
+        orders = self.server.orders
+        page: Struct = orders.revoked(int(limit)) if path == "/revocations" else orders.emergencies(int(limit))
+        self._reply(HTTPStatus.OK, msgspec.json.encode(page))
 
     def do_POST(self) -> None:
-        """Revoke."""
-        if self.path != "/revocations":
-            self._unknown()
-            return
-        try:
-            done = self.server.orders.revoke(self._order(Revoke), self.uid)
-        except OrderError as error:
-            self._reply(HTTPStatus(error.status), _error(str(error)))
-            return
-        self._reply(HTTPStatus.CREATED, msgspec.json.encode(done))
+        """Revoke, freeze, open."""
+        orders, done = self.server.orders, HTTPStatus.CREATED
+        match self.path:
+            case "/revocations":
+                self._carry_out(done, lambda: orders.revoke(self._order(Revoke), self.uid))
+            case "/freezes":
+                self._carry_out(done, lambda: orders.freeze(self._order(Freeze), self.uid))
+            case "/break-glasses/drafts":
+                self._carry_out(HTTPStatus.OK, lambda: orders.draft(self._order(Draft), self.uid))
+            case "/break-glasses":
+                self._carry_out(done, lambda: orders.open_glass(self._order(OpenGlass), self.uid))
+            case _:
+                self._unknown()
 
     def do_DELETE(self) -> None:
         """Restore."""
@@ -174,12 +185,17 @@ class ControlExchange(BaseHTTPRequestHandler):
         if match is None:
             self._unknown()
             return
+        orders = self.server.orders
+        end = orders.restore if match[1] == "revocations" else orders.end
+        self._carry_out(HTTPStatus.OK, lambda: end(match[2], self._order(Restore), self.uid))
+
+    def _carry_out(self, status: HTTPStatus, order: Callable[[], Struct]) -> None:
         try:
-            done = self.server.orders.restore(match[1], self._order(Restore), self.uid)
+            done = order()
         except OrderError as error:
             self._reply(HTTPStatus(error.status), _error(str(error)))
             return
-        self._reply(HTTPStatus.OK, msgspec.json.encode(done))
+        self._reply(status, msgspec.json.encode(done))
 
     def version_string(self) -> str:
         """No versions of libraries."""
@@ -197,8 +213,9 @@ class ControlExchange(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.headers.get("Transfer-Encoding") is not None or not _LENGTH.fullmatch(length):
             raise OrderError(HTTPStatus.LENGTH_REQUIRED, "the length of the body must be stated")
-        if int(length) > _MAX_BODY_BYTES:
-            raise OrderError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+        longest = _MAX_GLASS_BYTES if kind in {Draft, OpenGlass} else _MAX_BODY_BYTES
+        if int(length) > longest:
+            raise OrderError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {longest} bytes")
         if self.headers.get_content_type() != "application/json":
             raise OrderError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
         body = self.rfile.read(int(length))
@@ -210,7 +227,7 @@ class ControlExchange(BaseHTTPRequestHandler):
             raise OrderError(HTTPStatus.BAD_REQUEST, str(error).lower()) from error
 
     def _unknown(self) -> None:
-        self._reply(HTTPStatus.NOT_FOUND, _error("there are GET and POST /revocations, and DELETE /revocations/<id>"))
+        self._reply(HTTPStatus.NOT_FOUND, _error(_PLACES))
 
     def _reply(self, status: HTTPStatus, body: bytes) -> None:
         self.close_connection = True

@@ -5,6 +5,10 @@ from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
+from extauthz.bundle.approvals import ApprovalSpec, GlassRequest
+from extauthz.bundle.emergencies import FreezeSpec
+from extauthz.guards import BreakGlassSpec
+
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -25,8 +29,42 @@ class Revoke(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
     operator: str
 
 
+class Freeze(FreezeSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /freezes: what a freeze of `kind: Emergency` says, and until when."""
+
+    until: Moment
+    reason: str
+    operator: str
+
+
+class Draft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /break-glasses/drafts: what somebody wants to have approved."""
+
+    break_glass: BreakGlassSpec
+    begin: Moment | None = None  # now when absent
+    end: Moment
+    ticket: str
+    justification: str
+    drill: bool = False
+
+
+class Drafted(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What approvers sign: checked against the bundle in force, its issuers written out. Nothing is open yet."""
+
+    request: GlassRequest
+    digest: str
+
+
+class OpenGlass(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /break-glasses."""
+
+    request: GlassRequest
+    approvals: tuple[ApprovalSpec, ...]
+    operator: str
+
+
 class Restore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """The body of DELETE /revocations/<id>."""
+    """The body of DELETE /revocations/<id> and /emergencies/<id>."""
 
     reason: str
     operator: str
@@ -44,6 +82,7 @@ class Revoked(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     reason: str
     operator: str
     uid: int  # whom the kernel saw at the other end of the socket
+    account: str = ""  # the name of that uid, where it has one
     created: datetime
     warning: str = ""  # of a change: why it will not survive a restart
 
@@ -54,6 +93,33 @@ class RevokedPage(Struct, frozen=True, kw_only=True, rename="camel"):
     total: int
     in_bundle: int  # in force by `kind: Revocation`
     entries: tuple[Revoked, ...]
+
+
+class Emergency(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A freeze or a break glass, of the bundle or ordered at run time."""
+
+    id: str
+    kind: str  # freeze, freeze_everything, break_glass or drill
+    source: str  # bundle or runtime
+    state: str  # in force, not yet, ended, or not approved
+    what: str
+    begin: datetime
+    end: datetime
+    ticket: str  # of a freeze at run time its reason
+    approvers: tuple[str, ...] = ()
+    operator: str = ""  # this and the next three at run time
+    uid: int | None = None
+    account: str = ""
+    created: datetime | None = None
+    warning: str = ""  # of a change: why it will not survive a restart; else what is wrong with the clock
+
+
+class EmergencyPage(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The newest emergencies at run time, and all of the bundle."""
+
+    total: int
+    emergencies: tuple[Emergency, ...]
+    warning: str = ""  # about the clock
 
 
 class OrderError(Exception):
@@ -77,4 +143,24 @@ class Orders(Protocol):
 
     def revoked(self, limit: int) -> RevokedPage:
         """The newest entries in force."""
+        ...
+
+    def freeze(self, order: Freeze, uid: int) -> Emergency:
+        """Put a freeze in force."""
+        ...
+
+    def draft(self, order: Draft, uid: int) -> Drafted:
+        """Check what is to be approved."""
+        ...
+
+    def open_glass(self, order: OpenGlass, uid: int) -> Emergency:
+        """Open what was approved."""
+        ...
+
+    def end(self, emergency_id: str, order: Restore, uid: int) -> Emergency:
+        """End a freeze or a break glass; returns what it was."""
+        ...
+
+    def emergencies(self, limit: int) -> EmergencyPage:
+        """What is frozen and opened, and what will be."""
         ...

@@ -4,6 +4,7 @@ Rule: whatever can be refused without starting a worker is refused here, by the 
 """
 
 import base64
+import logging
 import os
 import secrets
 import sys
@@ -18,10 +19,12 @@ from extauthz.journal import JournalError
 from extauthz.journal.keys import load_pseudonym_key, load_signing_key
 from extauthz.model.addresses import parse_address
 from extauthz.settings import Settings
-from extauthz.sources.revocation_file import RevocationFile, RevocationFileError
+from extauthz.sources.emergency_file import EmergencyFile, EmergencyFileError
 from extauthz.transport.listen import claim
 from extauthz.workers import worker_addresses
 from extauthz.workers.plan import Plan
+
+log = logging.getLogger("extauthz.app")
 
 _DIRECTORY_MODE = 0o750
 
@@ -45,7 +48,7 @@ def make_plan(settings: Settings, ports_file: str = "") -> Plan:
     addresses = worker_addresses(settings.listen.address, settings.workers, settings.admin.address)
     _try(addresses)
     _open_journal(settings)
-    held, revocations = _open_revocations(settings)
+    held, revocations = _open_emergencies(settings)
     dpop, transport = settings.dpop, settings.transport
     return Plan(
         addresses=addresses,
@@ -90,16 +93,20 @@ def _open_journal(settings: Settings) -> None:
         raise StartError(message) from error
 
 
-def _open_revocations(settings: Settings) -> tuple[tuple[int, ...], Raw]:
+def _open_emergencies(settings: Settings) -> tuple[tuple[int, ...], Raw]:
     """Hold the file for as long as the supervisor lives, and read what all workers begin with."""
     if not settings.revocations.file:
         return (), Raw(b"[]")
-    file = RevocationFile(Path(settings.revocations.file))
+    file = EmergencyFile(Path(settings.revocations.file))
     try:
         file.acquire()
-        entries = file.load()
-        if entries is None:
-            file.save(())  # proves that it can be written
-    except RevocationFileError as error:
+        found = file.load()
+        entries = found.entries if found else []
+        if found is None or found.origin != "file":
+            file.save(entries)  # proves that it can be written
+        if found is not None and found.origin == "copy":
+            extra = {"damage": found.damage, "break_glass_dropped": found.dropped}
+            log.error("the revocation file `%s` was restored from its copy: %s", file.path, found.damage, extra=extra)
+    except EmergencyFileError as error:
         raise StartError(str(error)) from error
-    return (file.keep_across_exec(),), Raw(msgspec.json.encode(entries or []))
+    return (file.keep_across_exec(),), Raw(msgspec.json.encode(entries))

@@ -10,7 +10,7 @@ from typing import Protocol
 from extauthz.admin import AdminServer, ControlServer, Orders, Views
 from extauthz.app.proofs import open_replay_store
 from extauthz.settings import Settings
-from extauthz.sources import RuntimeRevocations
+from extauthz.sources import Found, RuntimeEmergencies
 from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.telemetry import Metrics
 
@@ -77,8 +77,8 @@ class Place(Protocol):
         """The key of DPoP nonces where no file has them; b"" makes one."""
         ...
 
-    def open_revocations(self, revocations: RuntimeRevocations) -> bool:
-        """Read what is revoked at run time; whether there was anything to read. Raises RevocationFileError."""
+    def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
+        """Read what is ordered at run time; None when there was nothing to read. Raises OSError."""
         ...
 
 
@@ -102,6 +102,6 @@ class Alone:
         """As the settings say."""
         return open_replay_store(self._settings.dpop, clock)
 
-    def open_revocations(self, revocations: RuntimeRevocations) -> bool:
+    def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Hold the file."""
-        return revocations.open()
+        return ordered.open()

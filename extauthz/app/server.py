@@ -19,19 +19,31 @@ from uuid import uuid4
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from extauthz.admin import Status, Views
+from extauthz.admin import OpenGlass, Status, Views
 from extauthz.app import bundles, views
+from extauthz.app.emergencies import ControlledEmergencies
+from extauthz.app.emergency_record import log_use, record_change, record_document, record_refusal
+from extauthz.app.emergency_watch import EmergencyWatch
 from extauthz.app.outside import Outside
 from extauthz.app.place import Alone, Place
 from extauthz.app.readiness import Readiness
-from extauthz.app.revocations import ControlledRevocations, record
+from extauthz.guards import Summary
 from extauthz.handler import Handler, HandlerOptions, Observer
 from extauthz.identity import KeySet, NonceKeys
 from extauthz.journal import Journal, JournalError, JournalIdentity, LifecycleKind
 from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.questions import Questions
 from extauthz.settings import Settings
-from extauthz.sources import Change, GenerationalTokenCache, JwksSource, Live, Ports, Refresh, RuntimeRevocations
+from extauthz.sources import (
+    Change,
+    GenerationalTokenCache,
+    JwksSource,
+    Live,
+    Operator,
+    Ports,
+    Refresh,
+    RuntimeEmergencies,
+)
 from extauthz.sources.bundles import Activation, BundleSource
 from extauthz.sources.issuer_clients import CredentialError
 from extauthz.sources.nonce_keys import NonceKeyError, NonceKeySource
@@ -81,14 +93,16 @@ class Server:
         self._settings, self._clock, self._place = settings, clock, place
         self._started = time.monotonic()
         self._instance = place.instance
-        self._revocations = RuntimeRevocations(settings.revocations, clock, self._on_revocation)
+        self._emergencies = RuntimeEmergencies(settings.revocations, clock, self._on_emergency, ticks)
+        self._emergencies.set_approvers(settings.emergencies.keys)
         self._metrics = Metrics(settings.telemetry.metrics, clock)
         self._outside = Outside(settings, self._metrics, place.replay_store(clock), clock, ticks)
         try:
             self._nonces = NonceKeySource(settings.dpop, self._on_nonces, made=place.nonce_key)
         except NonceKeyError as error:
             raise StartError(str(error)) from error
-        self._live = Live(self._ports())
+        self._live = Live(self._ports(), settings.emergencies.key_ids)
+        self._watch = EmergencyWatch(self._emergencies, self._live, clock, self._on_document)
         self._readiness = Readiness(self._live)
         self._registry = CollectorRegistry()
         self._registry.register(self._metrics)
@@ -99,8 +113,9 @@ class Server:
         self._transport = self._choice.transport
         self._metrics.set_transport(self._choice.kind, fell_back=bool(self._choice.fallback))
         self._admin = place.admin(Views(self._registry, self._readiness.reasons, self._status), self._metrics)
-        orders = ControlledRevocations(self._revocations, self._live, clock)
+        orders = ControlledEmergencies(self._emergencies, self._live, clock, self._on_refused_order)
         self._metrics.set_revocations(orders.counts)
+        self._metrics.set_emergencies(self._watch.in_force, log_use)
         self._control = place.control(orders)
         self._bundles = BundleSource(settings.bundle, self._live, self._on_activation, self._on_bundle_age, clock)
         self._metrics.set_bundles(self._bundles.status)
@@ -141,8 +156,9 @@ class Server:
         undo.callback(self._control.stop)
         self._control.bind()
         journal = self._open_journal(undo)
-        undo.callback(self._revocations.close)
-        self._open_revocations()
+        undo.callback(self._emergencies.close)
+        self._open_emergencies()
+        undo.callback(self._watch.stop)
         observers: list[Observer] = [self._metrics.observe, self._keys.watch]
         if settings.telemetry.tracing.endpoint:
             observers.append(self._start_tracing(undo).observe)
@@ -166,6 +182,7 @@ class Server:
         self._transport.start(self._handler)
         self._admin.start()
         self._control.start()
+        self._watch.start()
         self._refresh()
         return Addresses(grpc, admin)
 
@@ -174,7 +191,7 @@ class Server:
         tokens: TokenCache = NoTokenCache()
         if kept.cache_entries:
             tokens = GenerationalTokenCache(kept.cache_entries, kept.cache_bytes)
-        return Ports(tokens, self._outside.replay, self._nonces.first, self._revocations)
+        return Ports(tokens, self._outside.replay, self._nonces.first, self._emergencies)
 
     def _open_journal(self, undo: ExitStack) -> Journal:
         identity = JournalIdentity(
@@ -186,14 +203,20 @@ class Server:
         self._journal = journal
         return journal
 
-    def _open_revocations(self) -> None:
-        found = self._place.open_revocations(self._revocations)
+    def _open_emergencies(self) -> None:
+        found = self._place.open_emergencies(self._emergencies)
         file = self._settings.revocations.file
         if not file:
             return
-        count = str(self._revocations.in_force())
-        self._note("revocations_opened", {"entries": count, "file": "read" if found else "created"})
-        if not found:
+        how = {"file": "read", "copy": "restored from its copy"}[found.origin] if found else "created"
+        detail = {"entries": str(len(self._emergencies.entries())), "file": how}
+        if glasses := self._emergencies.glasses():
+            detail["break_glass"] = str(len(glasses))
+        if found is not None and found.origin == "copy":
+            detail |= {"damage": found.damage, "break_glass_dropped": str(found.dropped)}
+            log.error("the revocation file `%s` was restored from its copy: %s", file, found.damage, extra=detail)
+        self._note("revocations_opened", detail)
+        if found is None:
             log.warning("there is no revocation file `%s` yet: nothing is revoked at run time", file)
 
     def _start_tracing(self, undo: ExitStack) -> Tracing:
@@ -239,16 +262,28 @@ class Server:
                     self._metrics.set_keys(issuer.name, counts.get(issuer.name, 0), None)
             self._keys.set_issuers(self._live.issuers)
             self._outside.set_issuers(self._live.issuers)
+            if not self._settings.emergencies.approvers and self._live.latest is not None:
+                self._emergencies.set_approvers(self._live.latest.approvers)
         bundles.report(activation, self._note)
+        if activation.result == "activated":
+            self._watch.look()
         self._refresh()
 
     def _on_bundle_age(self, too_old: bool, seconds: float) -> None:  # noqa: FBT001 - one of two
         bundles.age(self._note, seconds, too_old=too_old)
         self._refresh()
 
-    def _on_revocation(self, change: Change) -> None:
+    def _on_emergency(self, change: Change) -> None:
         if self._journal is not None:
-            record(change, self._journal)
+            record_change(change, self._journal)
+
+    def _on_document(self, kind: LifecycleKind, found: Summary, revision: str) -> None:
+        if self._journal is not None:
+            record_document(kind, found, revision, self._journal)
+
+    def _on_refused_order(self, order: OpenGlass, operator: Operator, why: str) -> None:
+        if self._journal is not None:
+            record_refusal(order, operator, why, self._journal)
 
     def _on_nonces(self, keys: NonceKeys) -> None:
         self._live.set_nonces(keys)

@@ -25,7 +25,7 @@ from extauthz.app.server import Server, StartError
 from extauthz.journal import JournalOptions
 from extauthz.journal.places import worker_name
 from extauthz.settings import Settings
-from extauthz.sources import Change, RuntimeEntry, RuntimeRevocations
+from extauthz.sources import Change, Found, Kept, RuntimeEmergencies
 from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.sources.told_replay import ToldReplayStore
 from extauthz.telemetry import Metrics, configure_logs
@@ -153,7 +153,7 @@ class Seated:
         self.instance, self.digest = f"{socket.gethostname()}/{worker_name(boot.worker)}", boot.digest
         self.nonce_key = base64.b64decode(boot.nonce_key)
         self._worker, self._boot, self._settings = worker, boot, settings
-        self._revocations: RuntimeRevocations | None = None
+        self._ordered: RuntimeEmergencies | None = None
 
     def admin(self, views: Views, metrics: Metrics) -> AdminListener:
         """The supervisor's."""
@@ -171,27 +171,28 @@ class Seated:
             return ToldReplayStore(self._first_use, dpop.replay.capacity, clock)
         return open_replay_store(dpop, clock)
 
-    def open_revocations(self, revocations: RuntimeRevocations) -> bool:
+    def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Take the list over, and follow it from now on."""
         if not self._settings.revocations.file:
-            return False
-        self._revocations = revocations
-        revocations.share = self._publish
+            return None
+        self._ordered = ordered
+        ordered.share = self._publish
         try:
             state = self._worker.channel.ask("join")
         except ChannelError as error:
-            message = f"what is revoked at run time is not known: {error}"
+            message = f"what is ordered at run time is not known: {error}"
             raise OSError(message) from error
-        revocations.adopt(msgspec.json.decode(state, type=tuple[RuntimeEntry, ...]))
-        return True
+        entries = msgspec.json.decode(state, type=list[Kept])
+        ordered.adopt(entries)
+        return Found(entries, "file")
 
     def follow(self, news: News) -> None:
         """Put in force, and on record, what another worker was told."""
-        if self._revocations is not None:
-            entries = msgspec.json.decode(news.state, type=tuple[RuntimeEntry, ...])
-            self._revocations.adopt(entries, msgspec.json.decode(news.change, type=Change))
+        if self._ordered is not None:
+            entries = msgspec.json.decode(news.state, type=list[Kept])
+            self._ordered.adopt(entries, msgspec.json.decode(news.change, type=Change))
 
-    def _publish(self, change: Change, entries: list[RuntimeEntry]) -> None:
+    def _publish(self, change: Change, entries: list[Kept]) -> None:
         """Returns when every other worker follows, or has been ended."""
         news = News(Raw(msgspec.json.encode(entries)), Raw(msgspec.json.encode(change)))
         with suppress(ChannelError):  # without a supervisor all workers end

@@ -7,24 +7,29 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from extauthz.bundle.approvals import Approvers, compile_approvers
 from extauthz.bundle.data import parse_json
 from extauthz.bundle.documents import Document, Documents
+from extauthz.bundle.emergencies import compile_emergency
 from extauthz.bundle.fapi_profile import apply_profile
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
-from extauthz.bundle.revocations import compile_revocation, issuer_names
+from extauthz.bundle.revocations import Known, compile_revocation, issuer_names
 from extauthz.bundle.sender import compile_sender_constraint
 from extauthz.bundle.signing import compile_signing
 from extauthz.guards import (
     Entry,
-    RevocationList,
+    Glass,
+    Listed,
     StepUp,
+    Summary,
     TenancySpec,
     TenantRegistry,
     compile_fapi,
     compile_registry,
     compile_step_up,
     compile_tenancy,
+    listed,
 )
 from extauthz.identity import (
     Authentication,
@@ -51,7 +56,8 @@ class Compiled(Struct, frozen=True):
     tenants: TenantRegistry
     profiles: tuple[Profile, ...]
     policies: PolicySet
-    revocations: RevocationList
+    emergencies: Listed
+    approvers: Approvers | None
     findings: list[Finding]
 
 
@@ -82,8 +88,9 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
     guards = [guard for profile in profiles for guard in (profile.fapi, profile.tenancy) if guard is not None]
     read_headers = frozenset[str]().union(*(guard.read_headers for guard in guards))
     policies = _compile_policies(documents, tenants, read_headers, findings)
-    revocations = _compile_revocations(documents, issuers, tenants, findings)
-    return Compiled(issuers, keys, tenants, tuple(profiles), policies, revocations, findings)
+    approvers = _compile_approvers(documents, findings)
+    emergencies = _compile_emergencies(documents, issuers, tenants, approvers, findings)
+    return Compiled(issuers, keys, tenants, tuple(profiles), policies, emergencies, approvers, findings)
 
 
 def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes], problems: list[Problem]) -> None:
@@ -217,17 +224,43 @@ def _compile_paths(texts: tuple[str, ...], problems: list[Problem], at: Location
     return tuple(pattern for pattern in parsed if not isinstance(pattern, str))
 
 
-def _compile_revocations(
-    documents: Documents, issuers: Mapping[str, Issuer], tenants: TenantRegistry, findings: list[Finding]
-) -> RevocationList:
+def _compile_approvers(documents: Documents, findings: list[Finding]) -> Approvers | None:
+    """None when the document that lists them could not be read."""
+    about = documents.one("Bundle")
+    if about is None:
+        return None if documents.unread or documents.names["Bundle"] else {}
+    problems: list[Problem] = []
+    approvers = compile_approvers(about.spec.approvers, problems, ("spec", "approvers"))
+    findings += about.findings(problems)
+    return approvers
+
+
+def _compile_emergencies(
+    documents: Documents,
+    issuers: Mapping[str, Issuer],
+    tenants: TenantRegistry,
+    approvers: Approvers | None,
+    findings: list[Finding],
+) -> Listed:
+    """What the bundle revokes, freezes and opens."""
     broken = documents.unread or documents.names["Issuer"] - issuers.keys()
-    names = None if broken else issuer_names(issuers.values())
+    known = Known(None if broken else issuer_names(issuers.values()), tenants)
     entries: list[Entry] = []
+    opened: list[Glass] = []
+    summaries: list[Summary] = []
     for document in documents.by_kind["Revocation"]:
         problems: list[Problem] = []
-        entries += compile_revocation(document.name, document.spec, names, tenants, problems)
+        entries += compile_revocation(document.name, document.spec, known, problems)
         findings += document.findings(problems)
-    return RevocationList(entries)
+    for document in documents.by_kind["Emergency"]:
+        problems = []
+        found = compile_emergency(document.name, document.spec, known, approvers, problems)
+        findings += document.findings(problems)
+        if found is not None:
+            entries += found.entries
+            opened += [found.glass] if found.glass else []
+            summaries.append(found.summary)
+    return listed(entries, tuple(opened), tuple(summaries))
 
 
 def _compile_policies(

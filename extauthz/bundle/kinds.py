@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from extauthz.bundle.approvals import ApproverSpec
+from extauthz.bundle.emergencies import EmergencySpec
 from extauthz.bundle.revocations import RevocationSpec
 from extauthz.bundle.sender import SenderConstraintSpec
 from extauthz.guards import FapiSpec, ProfileTenancySpec, StepUpSpec, TenancySpec
@@ -39,6 +41,8 @@ class BundleSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     # What people call this state of the files, e.g. a version or a commit; the first digits of the digest when absent.
     revision: Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,126}[!-~])?$")] = ""
+    # Who may approve break glass; a server whose config names approvers believes those alone.
+    approvers: tuple[ApproverSpec, ...] = ()
 
 
 class ProfileMatchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -166,6 +170,7 @@ KINDS: Final[dict[str, type[Struct]]] = {
     "Tenancy": TenancySpec,
     "AccessPolicy": AccessPolicySpec,
     "Revocation": RevocationSpec,
+    "Emergency": EmergencySpec,
     "PolicyTest": PolicyTestSpec,
 }
 SINGLE_KINDS: Final = frozenset({"Bundle", "Tenancy"})  # at most one document

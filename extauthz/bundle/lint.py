@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from extauthz.bundle.compile import Compiled
 from extauthz.bundle.documents import Document, Documents
+from extauthz.bundle.emergency_lint import lint_emergencies
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.guard_lint import lint_guards
 from extauthz.bundle.routes import Cover, Route, policy_paths, routes_of
@@ -27,6 +28,7 @@ def lint(documents: Documents, compiled: Compiled) -> list[Finding]:
         *_unused_issuers(documents),
         *_missing_registry(documents),
         *lint_guards(documents, compiled),
+        *lint_emergencies(documents, compiled.profiles),
     ]
 
 

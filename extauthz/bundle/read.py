@@ -14,11 +14,13 @@ from msgspec import Struct
 from extauthz.bundle.cases import Case, check_cases, read_cases
 from extauthz.bundle.compile import Compiled, compile_documents
 from extauthz.bundle.documents import Document, Documents, read_documents
+from extauthz.bundle.emergency_lint import lint_ended
 from extauthz.bundle.finding import BundleError, Finding, Step, in_order
 from extauthz.bundle.kinds import KINDS, BundleSpec
 from extauthz.bundle.lint import lint, same_routes
 from extauthz.bundle.name_lint import lint_names
 from extauthz.bundle.rule_lint import examine, lint_rules
+from extauthz.bundle.trust import write_public_key
 from extauthz.identity import Issuer
 from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.snapshot import ProfileIndex, Snapshot
@@ -58,8 +60,11 @@ def open_bundle(files: Mapping[str, bytes]) -> Opened:
     return Opened(documents, compiled, _build(documents, compiled, findings, bundle_digest(files), NoTokenCache()))
 
 
-def lint_bundle(files: Mapping[str, bytes]) -> Built:
-    """As `read_bundle`, with the warnings that take too long for a server: rules that never decide, names, breadth."""
+def lint_bundle(files: Mapping[str, bytes], now: int = 0) -> Built:
+    """As `read_bundle`, with the warnings that take too long for a server: rules that never decide, names, breadth.
+
+    `now`, in seconds since the epoch, tells which Emergencies are over.
+    """
     with collector_paused():
         documents, compiled, findings = _compile(files)
         examined = examine(documents)
@@ -67,6 +72,7 @@ def lint_bundle(files: Mapping[str, bytes]) -> Built:
             *findings,
             *lint_rules(documents, compiled, examined),
             *lint_names(documents, compiled, examined),
+            *lint_ended(documents, now),
         ]
         return _build(documents, compiled, findings, bundle_digest(files), NoTokenCache())
 
@@ -109,7 +115,8 @@ def _build(documents: Documents, compiled: Compiled, findings: list[Finding], di
         keys=compiled.keys,
         tenants=compiled.tenants,
         policies=compiled.policies,
-        revocations=compiled.revocations,
+        emergencies=compiled.emergencies,
+        approvers={name: write_public_key(key) for name, key in (compiled.approvers or {}).items()},
         tokens=tokens,
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
     )

@@ -1,16 +1,15 @@
 """Revocation documents → one list of what they revoke (JWT-13)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from extauthz.guards import NEVER, SELECTORS, Entry, Selector, TenantRegistry, wrong_with
+from extauthz.guards import NEVER, Entry, Frozen, TenantRegistry, wrong_with
 from extauthz.identity import Issuer
 from extauthz.model.problems import Location, Problem, suggestion
-
-_ONE_OF: Final = ", ".join(f"`{name}`" for name in SELECTORS)
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -73,48 +72,60 @@ def wrong_issuer(written: str, names: Mapping[str, str]) -> str:
     return "" if names[written] else f"`{written}` stands for several issuers: write the `iss` of one"
 
 
-def compile_revocation(
-    name: str,
-    spec: RevocationSpec,
-    issuers: Mapping[str, str] | None,
-    tenants: TenantRegistry,
-    problems: list[Problem],
-) -> list[Entry]:
-    """The entries of one document. `issuers` as `issuer_names` makes them; None when they cannot be judged."""
+class Known(Struct, frozen=True):
+    """The names that entries may refer to."""
+
+    issuers: Mapping[str, str] | None  # as `issuer_names` makes them; None when they cannot be judged
+    tenants: TenantRegistry
+
+
+def compile_revocation(name: str, spec: RevocationSpec, known: Known, problems: list[Problem]) -> list[Entry]:
+    """The entries of one document."""
     entries = []
     for index, written in enumerate(spec.entries):
         at: Location = ("spec", "entries", index)
-        named = [(selector, value) for selector, value in named_things(written) if value]
-        if len(named) != 1:
-            problems.append(Problem(at, f"an entry names exactly one of {_ONE_OF}"))
-            continue
-        selector, value = named[0]
-        issuer = written.issuer
-        if issuer and issuers is not None:
-            if wrong := wrong_issuer(issuer, issuers):
-                problems.append(Problem((*at, "issuer"), wrong, code="unknown-name"))
-                continue
-            issuer = issuers[issuer]
-        if selector == "tenant" and len(tenants) and value not in tenants:
-            message = f"unknown tenant `{value}`{suggestion(value, list(tenants))}"
-            problems.append(Problem((*at, "tenant"), message, code="unknown-name"))
-            continue
-        entry = Entry(
-            selector=selector,
-            value=value,
-            issuer=issuer,
+        draft = Entry(
+            selector="tokenId",
+            value="",
+            issuer=written.issuer,
             place=f"entry {index + 1} of Revocation `{name}`",
             issued_before=ceiling(written.issued_before),
             until=ceiling(written.until),
         )
-        if fault := wrong_with(entry):
-            problems.append(Problem((*at, fault[0]), fault[1]))
-        else:
+        entry = read_entry(draft, named_things(written), known, problems, at)
+        if entry is not None:
             entries.append(entry)
     return entries
 
 
-def named_things(entry: Names) -> tuple[tuple[Selector, str], ...]:
+def read_entry(
+    draft: Entry, named: Sequence[tuple[Frozen, str]], known: Known, problems: list[Problem], at: Location
+) -> Entry | None:
+    """`draft` with what it names, its issuer exact; None when something is wrong. `named`: as `named_things`."""
+    chosen = [(selector, value) for selector, value in named if value]
+    if len(chosen) != 1:
+        problems.append(Problem(at, f"an entry names exactly one of {', '.join(f'`{name}`' for name, _ in named)}"))
+        return None
+    selector, value = chosen[0]
+    issuer = draft.issuer
+    if issuer and known.issuers is not None:
+        if wrong := wrong_issuer(issuer, known.issuers):
+            problems.append(Problem((*at, "issuer"), wrong, code="unknown-name"))
+            return None
+        issuer = known.issuers[issuer]
+    tenants = known.tenants
+    if selector == "tenant" and len(tenants) and value not in tenants:
+        message = f"unknown tenant `{value}`{suggestion(value, list(tenants))}"
+        problems.append(Problem((*at, "tenant"), message, code="unknown-name"))
+        return None
+    entry = replace(draft, selector=selector, value=value, issuer=issuer)
+    if fault := wrong_with(entry):
+        problems.append(Problem((*at, fault[0]), fault[1]))
+        return None
+    return entry
+
+
+def named_things(entry: Names) -> tuple[tuple[Frozen, str], ...]:
     """What an entry names, by selector; "" for all but one of them in a good entry."""
     return (
         ("tokenId", entry.token_id),

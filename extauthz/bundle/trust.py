@@ -5,6 +5,7 @@ Rule 2: a key is known by the SHA-256 of its SubjectPublicKeyInfo. A signature b
         may be told the digest alone.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -100,6 +101,31 @@ def key_id(key: PublicKey) -> str:
     return sha256(_der(key)).hexdigest()
 
 
+def write_public_key(key: PublicKey) -> str:
+    """What stands between the lines of its PEM: base64 of its SubjectPublicKeyInfo."""
+    return b64encode(_der(key)).decode()
+
+
+def sign_bytes(key: PrivateKey, message: bytes) -> bytes:
+    """A signature over exactly these bytes, the same each time."""
+    if isinstance(key, Ed25519PrivateKey):
+        return key.sign(message)
+    # RFC 6979: no random number, so that the same tree and key make the same archive.
+    return key.sign(message, ECDSA(SHA256(), deterministic_signing=True))
+
+
+def is_signed(key: PublicKey, message: bytes, signature: bytes) -> bool:
+    """Whether the signature is over these bytes, by this key."""
+    try:
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, message)
+        else:
+            key.verify(signature, message, ECDSA(SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def sign(manifest: bytes, keys: Sequence[PrivateKey], others: bytes | None = None) -> bytes:
     """The content of `.manifest.sig`: a signature by each key. The same keys make the same bytes.
 
@@ -109,7 +135,7 @@ def sign(manifest: bytes, keys: Sequence[PrivateKey], others: bytes | None = Non
     found = {one.public_key: one for one in kept if _fits(one, manifest)}
     for key in keys:
         public = _der(key.public_key())
-        found[public] = Signature(public_key=public, signature=_sign(key, manifest))
+        found[public] = Signature(public_key=public, signature=sign_bytes(key, manifest))
     ordered = tuple(found[public] for public in sorted(found, key=lambda der: sha256(der).digest()))
     return msgspec.json.encode(Signatures(signatures=ordered))
 
@@ -161,20 +187,9 @@ def _parse(text: bytes) -> Signatures:
 def _fits(one: Signature, manifest: bytes) -> bool:
     try:
         key = _usable(load_der_public_key(one.public_key))
-        if isinstance(key, Ed25519PublicKey):
-            key.verify(one.signature, manifest)
-        elif key is not None:
-            key.verify(one.signature, manifest, ECDSA(SHA256()))
-    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm):
         return False
-    return key is not None
-
-
-def _sign(key: PrivateKey, manifest: bytes) -> bytes:
-    if isinstance(key, Ed25519PrivateKey):
-        return key.sign(manifest)
-    # RFC 6979: no random number, so that the same tree and key make the same archive.
-    return key.sign(manifest, ECDSA(SHA256(), deterministic_signing=True))
+    return key is not None and is_signed(key, manifest, one.signature)
 
 
 def _usable(key: object) -> PublicKey | None:

@@ -1,6 +1,7 @@
 """`extauthz bundle lint`: everything that is wrong or doubtful, for people and for pipelines."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -87,7 +88,7 @@ def _list(context: click.Context) -> None:
 
 def _read(directory: Path) -> tuple[list[Finding], Built | None]:
     try:
-        built = lint_bundle(load_directory(directory))
+        built = lint_bundle(load_directory(directory), int(time.time()))
     except BundleError as error:
         return error.findings, None
     return built.warnings, built

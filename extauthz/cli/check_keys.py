@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from extauthz.cli.check_input import read_text, wrong
-from extauthz.guards import NO_REVOCATIONS, RevocationList
+from extauthz.guards import AsListed
 from extauthz.identity import Issuer, JwksError, KeySet, parse_jwks
-from extauthz.sources import RevocationFileError, load_revocations
+from extauthz.snapshot import Snapshot
+from extauthz.sources import EmergencyFileError, load_emergencies
 
 
 def read_keys(named: Sequence[str], issuers: Sequence[Issuer]) -> dict[str, KeySet]:
@@ -27,11 +28,11 @@ def read_keys(named: Sequence[str], issuers: Sequence[Issuer]) -> dict[str, KeyS
     return keys
 
 
-def read_revocations(file: Path | None) -> RevocationList:
-    """What a server's file revokes at run time."""
+def read_orders(file: Path | None, bundle: Snapshot) -> AsListed:
+    """What a server's file revokes, freezes and opens at run time."""
     try:
-        return load_revocations(file) if file else NO_REVOCATIONS
-    except RevocationFileError as error:
+        return AsListed(load_emergencies(file, bundle.approvers)) if file else AsListed()
+    except EmergencyFileError as error:
         wrong(str(error))
 
 

@@ -14,7 +14,7 @@ from extauthz.bundle.minting import mint, minting_keys
 from extauthz.check import decide
 from extauthz.cli.check_input import json_object, read_text, read_token, seconds
 from extauthz.cli.check_introspection import EveryUseIsFirst, Said
-from extauthz.cli.check_keys import choose, read_keys, read_revocations
+from extauthz.cli.check_keys import choose, read_keys, read_orders
 from extauthz.cli.check_report import Report, report
 from extauthz.cli.check_request import Asked, ambiguity, build_request
 from extauthz.identity import KeySet
@@ -47,7 +47,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--issuer", default="", metavar="NAME", help="The Issuer of --claims; needed when there are several."),
     click.option("--jwks", multiple=True, metavar="NAME=FILE", help="Keys of an Issuer whose keys are remote."),
     click.option("--introspection", type=_FILE, help="The issuer's answer about an opaque token."),
-    click.option("--revocations", type=_FILE, help="A server's `revocations.file`, beside what the bundle revokes."),
+    click.option(
+        "--revocations",
+        type=_FILE,
+        help="A server's `revocations.file`, beside what the bundle revokes, freezes and opens.",
+    ),
     click.option("--now", default="", metavar="ISO", help="Decide as of this time, e.g. 2026-01-31T12:00:00Z."),
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )
@@ -126,7 +130,7 @@ def answer(question: Question, built: Built) -> Report:
     world = replace(
         built.snapshot,
         keys={**keys, **said.extra_keys()},
-        revoked=read_revocations(question.revocations),
+        orders=read_orders(question.revocations, built.snapshot),
         replay=EveryUseIsFirst(notes),
     )
     return _decide(build_request(asked, token), world, now, said, notes, Closer(built.data))

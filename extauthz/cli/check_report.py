@@ -17,6 +17,7 @@ from extauthz.wire.twin import Answer
 _BY_POLICY = frozenset(
     {
         Reason.POLICY_ALLOWED,
+        Reason.BREAK_GLASS_ALLOWED,
         Reason.POLICY_DENIED,
         Reason.CONDITION_ERROR,
         Reason.NO_POLICY_MATCHED,
@@ -44,6 +45,8 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     check: str  # id of the failed check
     subject: str  # "issuer name/id", "" when anonymous
     roles: tuple[str, ...]
+    emergency: str  # id of the freeze that denies, or of the break glass that allows or, as a drill, would
+    emergency_kind: str  # freeze, break_glass or drill
     sender_proofs: tuple[str, ...]  # mtls, dpop, message_signature, signed_body
     upstream_headers: tuple[tuple[str, str], ...]
     removed_headers: tuple[str, ...]
@@ -90,6 +93,8 @@ def report(
         check="" if isinstance(decision, Allow) else decision.check,
         subject="" if subject.is_anonymous else f"{subject.issuer_name}/{subject.id}",
         roles=subject.roles,
+        emergency=evidence.emergency,
+        emergency_kind=evidence.emergency_kind,
         sender_proofs=evidence.sender_proofs,
         upstream_headers=answer.upstream_headers,
         removed_headers=answer.removed_headers,
@@ -109,6 +114,9 @@ def explain(decision: Decision, rules: Sequence[RuleTrace]) -> str:
     """Why, in one line."""
     evidence, reason = decision.evidence, decision.reason
     rule = f"`{evidence.policy}/{evidence.rule}`"
+    if reason is Reason.BREAK_GLASS_ALLOWED:
+        denied = f"rule {rule} denies it" if evidence.policy else "no rule allows it"
+        return f"{denied}, but break glass `{evidence.emergency}` lets it pass"
     if isinstance(decision, Allow):
         return f"rule {rule} allows it"
     if reason is Reason.POLICY_DENIED:

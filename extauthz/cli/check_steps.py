@@ -15,6 +15,7 @@ from extauthz.snapshot import Profile, Snapshot
 
 Name = Literal[
     "request",
+    "freeze",
     "profile",
     "headers",
     "identity",
@@ -25,22 +26,25 @@ Name = Literal[
     "financial id",
     "signatures",
     "policies",
+    "break glass",
     "first use",
 ]
 Result = Literal["passed", "ended here", "not asked for", "not reached"]
 
 _TITLES: Final[dict[Name, str]] = {
     "request": "the request has one reading",
+    "freeze": "neither everything nor the route is frozen",
     "profile": "a SecurityProfile covers it",
     "headers": "the headers of the ecosystem (FAPI)",
     "identity": "who calls",
     "sender": "the token is its sender's",
-    "revocation": "nothing about the caller is revoked",
+    "revocation": "nothing about the caller is revoked or frozen",
     "step-up": "how, and how recently, the user authenticated",
     "tenancy": "the tenant of the resource is the caller's",
     "financial id": "the financial id is that tenant's",
     "signatures": "the request and its body are signed",
     "policies": "what is allowed",
+    "break glass": "what is open although policies deny it",
     "first use": "the proof and the signed body are new",
 }
 ENDS: Final[dict[Name, frozenset[Reason]]] = {
@@ -74,8 +78,13 @@ ENDS: Final[dict[Name, frozenset[Reason]]] = {
             Reason.SCOPE_INSUFFICIENT,
         }
     ),
+    "break glass": frozenset({Reason.BREAK_GLASS_ALLOWED}),
     "first use": frozenset({Reason.PROOF_REPLAYED, Reason.SIGNED_BODY_REPLAYED, Reason.REPLAY_STORE_UNAVAILABLE}),
 }
+
+
+# What a freeze says that does not ask who calls.
+_BEFORE_ANYBODY: Final = ("denied by `route`", "denied by `everything`")
 
 
 class Step(Struct, frozen=True):
@@ -91,7 +100,9 @@ def steps_of(asked: Request | Connection | Refused, decision: Decision, world: S
     """Every step in order."""
     profile = next((each for each in world.profiles.profiles if each.name == decision.evidence.profile), None)
     end = _end(asked, decision, profile)
-    names: tuple[Name, ...] = ("request", "revocation", "policies") if isinstance(asked, Connection) else tuple(_TITLES)
+    names: tuple[Name, ...] = (
+        ("request", "freeze", "revocation", "policies") if isinstance(asked, Connection) else tuple(_TITLES)
+    )
     for place, name in enumerate(names):
         result: Result = "passed"
         if place > names.index(end):
@@ -100,8 +111,8 @@ def steps_of(asked: Request | Connection | Refused, decision: Decision, world: S
             result = "not asked for"
         elif name == end and not isinstance(decision, Allow):
             result = "ended here"
-        if isinstance(decision, Allow) and result == "not reached":
-            result = "passed"
+        if result == "not reached" and (isinstance(decision, Allow) or name == "break glass"):
+            result = "passed"  # a drill is asked, and opens nothing
         detail = _detail(name, asked, decision, profile) if result in {"passed", "ended here"} else ""
         yield Step(name, _TITLES[name], result, detail)
 
@@ -109,6 +120,8 @@ def steps_of(asked: Request | Connection | Refused, decision: Decision, world: S
 def _end(asked: Request | Connection | Refused, decision: Decision, profile: Profile | None) -> Name:
     if isinstance(asked, Refused):
         return "request"
+    if decision.reason is Reason.EMERGENCY_DENIED and isinstance(decision, Deny):
+        return "freeze" if decision.detail.startswith(_BEFORE_ANYBODY) else "revocation"
     fapi = profile.fapi if profile is not None else None
     if isinstance(decision, Deny) and decision.header and fapi is not None and fapi.financial_id is not None:
         return "financial id" if decision.header == fapi.financial_id.header else "headers"
@@ -119,7 +132,7 @@ def _end(asked: Request | Connection | Refused, decision: Decision, profile: Pro
 
 def _is_asked(name: Name, profile: Profile | None, asked: Request | Connection | Refused, decision: Decision) -> bool:
     if profile is None:
-        return name in {"request", "profile"} or isinstance(asked, Connection)
+        return name in {"request", "freeze", "profile"} or isinstance(asked, Connection)
     match name:
         case "headers":
             return profile.fapi is not None
@@ -131,6 +144,8 @@ def _is_asked(name: Name, profile: Profile | None, asked: Request | Connection |
             return profile.tenancy is not None
         case "financial id":
             return profile.fapi is not None and profile.fapi.financial_id is not None
+        case "break glass":
+            return decision.evidence.emergency_kind in {"break_glass", "drill"}
         case "signatures":
             return profile.signing.message is not None or profile.signing.body is not None
         case "first use":
@@ -159,8 +174,13 @@ def _detail(name: Name, asked: Request | Connection | Refused, decision: Decisio
             found = ", ".join(evidence.sender_proofs) or bearer
         case "tenancy":
             found = f"`{evidence.tenant}`" + (f" by grant `{evidence.cross_tenant}`" if evidence.cross_tenant else "")
+        case "policies" if decision.reason is Reason.BREAK_GLASS_ALLOWED:
+            found = f"denied by `{evidence.policy}/{evidence.rule}`" if evidence.policy else "no rule allows it"
         case "policies" if evidence.policy:
             found = f"`{evidence.policy}/{evidence.rule}`"
+        case "break glass":
+            what = "is a drill: it would let this pass" if evidence.emergency_kind == "drill" else "lets it pass"
+            found = f"`{evidence.emergency}` {what}"
     if name == _end(asked, decision, profile) and not isinstance(decision, Allow):
         said = " ".join(part for part in (decision.check, decision.detail or decision.reason.words) if part)
         return f"{decision.reason.code}: {said}"

@@ -1,19 +1,31 @@
 """What every request must satisfy before a policy is asked, and what no policy can lift."""
 
+from extauthz.guards.break_glass import (
+    BreakGlassSpec,
+    Glass,
+    GlassRouteSpec,
+    GlassSubjectSpec,
+    check_subjects,
+    compile_routes,
+)
 from extauthz.guards.ecosystems import HeaderRuleSpec
+from extauthz.guards.emergency import (
+    NOTHING_LISTED,
+    AsListed,
+    Emergencies,
+    Listed,
+    Orders,
+    Summary,
+    in_force,
+    listed,
+    opened_by,
+)
+from extauthz.guards.entries import NEVER, SELECTORS, Entry, Frozen, Selector, wrong_with
 from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
 from extauthz.guards.financial_id import FinancialIdSpec
+from extauthz.guards.frozen_routes import RouteSpec, compile_route
 from extauthz.guards.refusal import Refusal
-from extauthz.guards.revocation import (
-    NEVER,
-    NO_REVOCATIONS,
-    SELECTORS,
-    Entry,
-    RevocationList,
-    Selector,
-    refuse_revoked,
-    wrong_with,
-)
+from extauthz.guards.revocation import NO_REVOCATIONS, RevocationList
 from extauthz.guards.sender import Constraint, SenderConstraint, compile_sender
 from extauthz.guards.step_up import StepUp, StepUpRuleSpec, StepUpSpec, compile_step_up
 from extauthz.guards.tenancy import (
@@ -27,34 +39,51 @@ from extauthz.guards.tenants import CrossTenantSpec, TenancySpec, Tenant, Tenant
 
 __all__ = [
     "NEVER",
+    "NOTHING_LISTED",
     "NO_REVOCATIONS",
     "SELECTORS",
+    "AsListed",
+    "BreakGlassSpec",
     "Constraint",
     "CrossTenantSpec",
+    "Emergencies",
     "Entry",
     "FapiHeaders",
     "FapiSpec",
     "FinancialIdSpec",
+    "Frozen",
+    "Glass",
+    "GlassRouteSpec",
+    "GlassSubjectSpec",
     "HeaderRuleSpec",
+    "Listed",
+    "Orders",
     "ProfileTenancySpec",
     "Refusal",
     "Resolved",
     "RevocationList",
+    "RouteSpec",
     "Selector",
     "SenderConstraint",
     "StepUp",
     "StepUpRuleSpec",
     "StepUpSpec",
+    "Summary",
     "TenancyGuard",
     "TenancySpec",
     "Tenant",
     "TenantRegistry",
     "TenantSourceSpec",
+    "check_subjects",
     "compile_fapi",
     "compile_registry",
+    "compile_route",
+    "compile_routes",
     "compile_sender",
     "compile_step_up",
     "compile_tenancy",
-    "refuse_revoked",
+    "in_force",
+    "listed",
+    "opened_by",
     "wrong_with",
 ]

@@ -13,3 +13,4 @@ class Refusal(Struct, frozen=True, gc=False):
     detail: str = ""  # for journal and explain only
     header: str = ""  # name of the header at fault
     parameters: tuple[tuple[str, str], ...] = ()  # more parameters of the challenge; they come from the bundle
+    emergency: str = ""  # id of the freeze that denies

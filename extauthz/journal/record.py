@@ -29,6 +29,11 @@ LifecycleKind = Literal[
     "revocation_added",
     "revocation_removed",
     "revocation_expired",
+    "emergency_approved",  # one a signature, when the break glass is opened
+    "emergency_opened",  # a freeze or break glass is in force, or will be from its `begin`
+    "emergency_refused",  # break glass that was asked for and stays shut
+    "emergency_ended",
+    "emergency_expired",
     "configuration_changed",
     "journal_restored",  # after an outage: how many records it refused and how many answers went out without one
     "records_missing",  # at start the journal was shorter than its last checkpoint says
@@ -83,6 +88,8 @@ class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     request_id: str = ""
     trace_id: str = ""
     sender_proofs: tuple[str, ...] = ()
+    emergency: str = ""
+    emergency_kind: str = ""
 
 
 class SealedTail(Struct, frozen=True):
@@ -176,6 +183,8 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) ->
         request_id=facts.request_id[:_MAX_ID],
         trace_id=record.traceparent[_TRACE_ID],
         sender_proofs=evidence.sender_proofs,
+        emergency=evidence.emergency,
+        emergency_kind=evidence.emergency_kind,
     )
     try:
         return b'{"decision":%b}' % _encoder.encode(event)

@@ -16,6 +16,8 @@ ErrorCode = Literal[
     "unknown-name",
     "condition-syntax",
     "duplicate-route",
+    "not-approved",
+    "no-effect",
     "invalid",
     "failed-test",
 ]
@@ -25,6 +27,7 @@ WarningCode = Literal[
     "broader-than-tenant",
     "computed-names",
     "dead-alternative",
+    "ended-emergency",
     "financial-id-without-tenancy",
     "foreign-tenant",
     "header-spelling",
@@ -63,6 +66,8 @@ ERRORS: Final[dict[ErrorCode, str]] = {
     "unknown-name": "a reference to something that does not exist: an issuer, tenant, data file, policy",
     "condition-syntax": "a CEL expression that does not compile, or is of another type",
     "duplicate-route": "two profiles claim the same host and path",
+    "not-approved": "break glass without the approvals that it needs",
+    "no-effect": "an emergency on a route that no profile covers, so that it changes nothing",
     "invalid": "anything else that cannot be meant; the message says what would be right",
     "failed-test": "a PolicyTest of the bundle fails",
 }
@@ -72,6 +77,7 @@ WARNINGS: Final[dict[WarningCode, str]] = {
     "broader-than-tenant": "an allow rule that lets callers of one tenant at the resources of all",
     "computed-names": "headers or query parameters are read by names that are not known when the bundle loads",
     "dead-alternative": "an alternative of `from` or `to` that no request can be, in a rule that others keep alive",
+    "ended-emergency": "an Emergency that is over",
     "financial-id-without-tenancy": "a financial id is compared with that of the caller's tenant alone",
     "foreign-tenant": "a policy for one tenant names callers of others",
     "header-spelling": "a header whose other spellings with `_` reach upstreams",

@@ -37,7 +37,7 @@ class Evidence(Struct, frozen=True, gc=False):
     subject: Subject = ANONYMOUS
     profile: str = ""
     tenant: str = ""  # tenant of the resource, else of the subject; from the registry only
-    policy: str = ""
+    policy: str = ""  # what decided; under break glass what it overrode
     rule: str = ""
     route: str = ""  # the matched path pattern; what the journal keeps instead of the path
     cross_tenant: str = ""  # name of the crossTenant grant that was used
@@ -46,6 +46,8 @@ class Evidence(Struct, frozen=True, gc=False):
     sender_proofs: tuple[str, ...] = ()
     shadow: tuple[ShadowMatch, ...] = ()
     condition_errors: tuple[str, ...] = ()  # "policy/rule" of every condition that erred
+    emergency: str = ""  # id of the freeze that denied, or of the break glass that allowed (or would have, as a drill)
+    emergency_kind: str = ""  # "freeze", "break_glass" or "drill"; "" without one
 
 
 NO_EVIDENCE = Evidence()

@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-from msgspec import Struct
-
 from extauthz.model.subject import Subject
 
 
@@ -44,26 +42,3 @@ class RefuseEveryProof:
     def first_use(self, key: bytes, expires: int) -> bool | None:  # noqa: ARG002
         """Nothing is a first use."""
         return False
-
-
-class RevokedBy(Struct, frozen=True, gc=False):
-    """The entry that revokes a caller."""
-
-    place: str  # for people: the selector, and where the entry stands
-    whole: bool  # everything of the caller is denied, not only tokens that a new one could replace
-
-
-class Revoked(Protocol):
-    """What was revoked (JWT-13)."""
-
-    def find(self, subject: Subject, tenant: str, now: int, services: tuple[str, ...] = ()) -> RevokedBy | None:
-        """The entry that revokes the subject, the tenant or one of the services (SPIFFE IDs); None without one."""
-        ...
-
-
-class NothingRevoked:
-    """Without a control socket nothing can be revoked at run time."""
-
-    def find(self, subject: Subject, tenant: str, now: int, services: tuple[str, ...] = ()) -> RevokedBy | None:  # noqa: ARG002
-        """Nobody is revoked."""
-        return None

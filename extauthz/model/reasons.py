@@ -30,6 +30,7 @@ class Reason(Enum):
 
     # --- allow
     POLICY_ALLOWED = ("allow", 200, "none", "allowed")
+    BREAK_GLASS_ALLOWED = ("allow", 200, "none", "allowed")
 
     # --- the request itself (paths, host, method, headers): threats 1 to 38
     REQUEST_MALFORMED = ("deny", 400, "none", "the request could not be read")

@@ -106,6 +106,11 @@ class PolicySet:
             sorted((rule.full_name, program.slow) for rule in self._rules for program in rule.programs if program.slow)
         )
 
+    @property
+    def bare(self) -> Obligations:
+        """What an allow adds that no rule gave: nothing that a client sent under a guarded name passes with it."""
+        return self._bare
+
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
         asked = Asked(request, subject, tenant, now, self._claims)

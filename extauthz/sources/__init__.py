@@ -2,6 +2,17 @@
 
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource
 from extauthz.sources.directory import load_directory, load_package
+from extauthz.sources.emergencies import (
+    Change,
+    EmergenciesOptions,
+    EmergencyError,
+    Operator,
+    RevocationsOptions,
+    RuntimeEmergencies,
+    UnknownEntryError,
+    load_emergencies,
+)
+from extauthz.sources.emergency_file import EmergencyFileError, Found, Kept, RuntimeEntry, RuntimeGlass
 from extauthz.sources.introspection import (
     Introspected,
     IntrospectionOptions,
@@ -10,15 +21,6 @@ from extauthz.sources.introspection import (
 )
 from extauthz.sources.jwks import JwksOptions, JwksSource, JwksStatus, Refresh
 from extauthz.sources.live import Live, LiveStatus, Ports
-from extauthz.sources.revocation_file import RevocationFileError, RuntimeEntry, load_revocations
-from extauthz.sources.revocations import (
-    Change,
-    Operator,
-    RevocationError,
-    RevocationsOptions,
-    RuntimeRevocations,
-    UnknownEntryError,
-)
 from extauthz.sources.token_cache import GenerationalTokenCache, TokenOptions
 
 __all__ = [
@@ -26,6 +28,10 @@ __all__ = [
     "BundleOptions",
     "BundleSource",
     "Change",
+    "EmergenciesOptions",
+    "EmergencyError",
+    "EmergencyFileError",
+    "Found",
     "GenerationalTokenCache",
     "Introspected",
     "IntrospectionOptions",
@@ -34,19 +40,19 @@ __all__ = [
     "JwksOptions",
     "JwksSource",
     "JwksStatus",
+    "Kept",
     "Live",
     "LiveStatus",
     "Operator",
     "Ports",
     "Refresh",
-    "RevocationError",
-    "RevocationFileError",
     "RevocationsOptions",
+    "RuntimeEmergencies",
     "RuntimeEntry",
-    "RuntimeRevocations",
+    "RuntimeGlass",
     "TokenOptions",
     "UnknownEntryError",
     "load_directory",
+    "load_emergencies",
     "load_package",
-    "load_revocations",
 ]

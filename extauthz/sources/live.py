@@ -9,8 +9,9 @@ from threading import Lock
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.guards import AsListed, Orders, opened_by
 from extauthz.identity import NO_KEYS, NO_NONCE_KEYS, Issuer, KeySet, NonceKeys
-from extauthz.model.ports import NothingRevoked, NoTokenCache, RefuseEveryProof, ReplayStore, Revoked, TokenCache
+from extauthz.model.ports import NoTokenCache, RefuseEveryProof, ReplayStore, TokenCache
 from extauthz.model.reasons import Reason
 from extauthz.snapshot import Snapshot
 
@@ -24,7 +25,7 @@ class Ports(Struct, frozen=True):
     tokens: TokenCache = NoTokenCache()
     replay: ReplayStore = RefuseEveryProof()
     nonces: NonceKeys = NO_NONCE_KEYS
-    revoked: Revoked = NothingRevoked()
+    orders: Orders = AsListed()
 
 
 NO_PORTS = Ports()
@@ -43,8 +44,9 @@ class LiveStatus(Struct, frozen=True):
 class Live:
     """Holds the snapshot in force; None until a bundle was activated."""
 
-    def __init__(self, ports: Ports = NO_PORTS) -> None:
-        self._ports = ports
+    def __init__(self, ports: Ports = NO_PORTS, approver_keys: frozenset[str] = frozenset()) -> None:
+        """`approver_keys`: ids of the only keys that may approve break glass; empty: those that a bundle names."""
+        self._ports, self._approver_keys = ports, approver_keys
         self.current: Snapshot | None = None  # what decides; None also while what there is may not decide
         self.latest: Snapshot | None = None  # what was activated last
         self.absence = Reason.NO_BUNDLE  # the reason of decisions while there is no `current`
@@ -63,6 +65,8 @@ class Live:
             }
             self.issuers = issuers
             ports = {name: getattr(self._ports, name) for name in Ports.__struct_fields__}
+            if self._approver_keys:
+                snapshot = replace(snapshot, emergencies=opened_by(snapshot.emergencies, self._approver_keys))
             self._publish(replace(snapshot, keys={**kept, **snapshot.keys}, **ports))
 
     def withhold(self, *, too_old: bool) -> None:

@@ -8,6 +8,8 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.samples import Exemplar
 
+from extauthz.guards import Summary
+from extauthz.guards.spans import MAX_SECONDS
 from extauthz.telemetry.counters import Shard
 from extauthz.telemetry.options import BusinessCounter
 from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
@@ -102,6 +104,27 @@ FAMILIES = (
         across="min",
     ),
     Family(
+        "extauthz_emergencies",
+        "gauge",
+        ("kind", "source"),
+        "Freezes, break glass and drills of it in force.",
+        across="max",
+    ),
+    Family(
+        "extauthz_emergency_end_timestamp_seconds",
+        "gauge",
+        ("kind", "source"),
+        "When the next of them ends by itself; no series when there is none.",
+        across="min",
+    ),
+    Family(
+        "extauthz_emergency_uses_total",
+        "counter",
+        ("kind", "id"),
+        "Checks that a freeze refused, break glass let pass, or a drill would have let pass.",
+        "emergency_uses",
+    ),
+    Family(
         "extauthz_questions_total",
         "counter",
         ("kind", "result"),
@@ -193,6 +216,7 @@ class Readings(Struct):
     keys: Mapping[str, tuple[int, float | None]]
     journal: JournalReadings | None
     revocations: Mapping[str, int]
+    emergencies: tuple[tuple[str, Summary], ...]  # in force, by where they stand
     replay: ReplayReadings | None
     transport: tuple[str, str] | None
     inflight: int
@@ -223,6 +247,7 @@ def read(readings: Readings) -> Iterator[Metric]:
     yield from _bundle(readings)
     yield from _keys(readings)
     yield gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
+    yield from _emergencies(readings.emergencies)
     yield from _replay(readings.replay)
     yield from _journal(readings)
     yield gauge("extauthz_transport_info", {readings.transport: 1} if readings.transport else {})
@@ -238,6 +263,17 @@ def _counted(name: str, text: str, labels: tuple[str, ...], key: str, total: Sha
         if found[0] == key:
             family.add_metric(found[1:], count)
     return family
+
+
+def _emergencies(found: tuple[tuple[str, Summary], ...]) -> Iterator[Metric]:
+    counts = {(kind, source): 0 for kind in MAX_SECONDS for source in ("bundle", "runtime")}
+    ends: dict[tuple[str, ...], float] = {}
+    for source, summary in found:
+        key = (summary.kind, source)
+        counts[key] += 1
+        ends[key] = min(summary.end, ends.get(key, summary.end))
+    yield gauge("extauthz_emergencies", {(*key,): count for key, count in counts.items()})
+    yield gauge("extauthz_emergency_end_timestamp_seconds", ends)
 
 
 def _replay(readings: ReplayReadings | None) -> Iterator[Metric]:

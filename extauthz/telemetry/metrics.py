@@ -1,6 +1,7 @@
 """The metrics contract: what is counted, under which bounded labels. `families.py` writes it out for a scrape.
 
-Rule 1: a label's value is from the code, the configuration or the live bundle; whatever else comes is `other`.
+Rule 1: a label's value is from the code, the configuration, the live bundle or an operator's order, and there is a
+limit to their number; whatever else comes is `other`.
 Rule 2: `observe` takes no lock and reads no clock.
 """
 
@@ -12,6 +13,7 @@ from typing import Literal
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from extauthz.guards import Summary
 from extauthz.model.decision import Allow
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
@@ -39,6 +41,7 @@ _TOKEN_FAILURES = frozenset(
     + [Reason.KEYS_UNAVAILABLE, Reason.INTROSPECTION_UNAVAILABLE, Reason.ROLES_INVALID, Reason.TENANT_CLAIM_INVALID]
 )
 _ENFORCED = {Reason.POLICY_ALLOWED: "allow", Reason.POLICY_DENIED: "deny", Reason.CONDITION_ERROR: "deny"}
+MAX_EMERGENCIES = 100  # ids that get series of their own; operators may order any number in the life of a process
 _SAMPLED = frozenset("13579bdf")  # last digit of a traceparent whose sampled flag is set
 
 
@@ -57,6 +60,9 @@ class Metrics(Collector):
         self._keys: dict[str, tuple[int, float | None]] = {}
         self._journal: Callable[[], JournalReadings] | None = None
         self._revocations: Callable[[], Mapping[str, int]] = dict
+        self._emergencies: Callable[[], Iterable[tuple[str, Summary]]] = tuple
+        self._on_use: Callable[[DecisionRecord], None] = _nothing
+        self._used: set[str] = set()
         self._replay: Callable[[], ReplayReadings] | None = None
         self._transport: tuple[str, str] | None = None
         self._source: Callable[[], SourceReadings] | None = None
@@ -103,6 +109,10 @@ class Metrics(Collector):
             result = reason.code if reason in _TOKEN_FAILURES else "valid"
             counts["verifications", issuer, result, "true" if evidence.token_cached else "false"] += 1
 
+        if evidence.emergency:
+            counts["emergency_uses", evidence.emergency_kind, self._emergency(evidence.emergency)] += 1
+            self._on_use(record)
+
         if self._business.counters:
             metadata = decision.obligations.metadata if isinstance(decision, Allow) else ()
             for key in self._business.keys(record, dict(metadata)):
@@ -113,6 +123,11 @@ class Metrics(Collector):
         if rules is None:
             return OTHER, OTHER
         return policy, rule if rule in rules else OTHER
+
+    def _emergency(self, name: str) -> str:
+        if name not in self._used and len(self._used) < MAX_EMERGENCIES:
+            self._used.add(name)
+        return name if name in self._used else OTHER
 
     # --- beside the path
 
@@ -183,6 +198,12 @@ class Metrics(Collector):
         """Where a scrape reads how many revocations are in force, by where they stand."""
         self._revocations = source
 
+    def set_emergencies(
+        self, source: Callable[[], Iterable[tuple[str, Summary]]], on_use: Callable[[DecisionRecord], None]
+    ) -> None:
+        """Where a scrape reads what is frozen and opened, by where it stands, and who is told of each use."""
+        self._emergencies, self._on_use = source, on_use
+
     def set_dropped_spans(self, source: Callable[[], int]) -> None:
         """Where a scrape reads how many spans were dropped."""
         self._dropped_spans = source
@@ -211,6 +232,7 @@ class Metrics(Collector):
             source=self._source() if self._source else None,
             keys=self._keys,
             revocations=self._revocations(),
+            emergencies=tuple(self._emergencies()),
             replay=self._replay() if self._replay else None,
             journal=self._journal() if self._journal else None,
             transport=self._transport,
@@ -222,3 +244,7 @@ class Metrics(Collector):
 
     def _count(self, *key: str) -> None:
         self._shards.mine().counts[key] += 1
+
+
+def _nothing(_record: DecisionRecord) -> None:
+    pass

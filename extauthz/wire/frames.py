@@ -68,6 +68,7 @@ class Frames:
             or len(interaction_id) != _INTERACTION_ID_SIZE
             or not _IDS.fullmatch(decision_id + interaction_id)
             or not _PLAIN.fullmatch(who.id)
+            or evidence.emergency  # too rare to keep, and its answer names it
         ):
             return None
         return Kind(

@@ -39,6 +39,7 @@ class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     scopes_header: str = "x-auth-scopes"  # joined with a space
     actor_header: str = "x-auth-actor"  # who acts for the subject now
     decision_header: str = "x-authz-decision-id"  # to the upstream and to the client
+    emergency_header: str = ""  # e.g. x-authz-emergency: the id of the break glass that let the request pass
     removed_headers: tuple[str, ...] = OVERRIDE_HEADERS  # removed from every request that passes
     undecided: Literal["denied", "error"] = "denied"  # error: Envoy's failure_mode_allow decides
     realm: str = ""  # of the challenge; left out when empty
@@ -73,6 +74,7 @@ class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self.actor_header,
             self.decision_header,
             INTERACTION_HEADER,
+            *([self.emergency_header] if self.emergency_header else []),
         )
 
     @property

@@ -107,8 +107,13 @@ def _allow(decision: Allow, context: AnswerContext, options: OutboundOptions) ->
     ids = ((options.decision_header, context.decision_id), (INTERACTION_HEADER, context.interaction_id))
     parts = [who.written]
     parts += [encode.overwriting_header(UPSTREAM, *pair) for pair in ids if pair[1]]
+    if options.emergency_header:
+        emergency = decision.evidence.emergency
+        parts += [encode.overwriting_header(UPSTREAM, options.emergency_header, emergency)] if emergency else []
     client = [encode.overwriting_header(CLIENT, *pair) for pair in ids if pair[1]]
     removed = [_removals(options), who.removed, *(encode.text(_REMOVED, name) for name, value in ids if not value)]
+    if options.emergency_header and not decision.evidence.emergency:
+        removed.append(encode.text(_REMOVED, options.emergency_header))
     if decision.obligations is NO_OBLIGATIONS:
         return encode.nested(_OK, b"".join((*parts, *removed, *client)))
     obligations = decision.obligations
@@ -210,6 +215,8 @@ def _metadata(decision: Decision, context: AnswerContext) -> bytes:
     evidence = decision.evidence
     configured = (decision.reason, evidence.policy, evidence.rule, context.revision, evidence.tenant)
     ids = {"decision_id": context.decision_id}  # the first of our names in order
+    if evidence.emergency:
+        ids["emergency"] = clean(evidence.emergency, _MAX_NAME)  # the second
     if isinstance(decision, Allow) and decision.obligations.metadata:
         added = {name: clean(value, MAX_ADDED_BYTES) for name, value in decision.obligations.metadata}
         fields = encode.struct_fields((added | ids | _explain(*configured)).items())

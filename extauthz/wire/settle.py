@@ -16,7 +16,7 @@ from extauthz.wire.options import MAX_HYPHENS, OutboundOptions, reserved_names
 # room for what clients send (T-40).
 MAX_OBLIGATIONS = 32
 MAX_ADDED_BYTES = 16 * 1024
-BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant"})
+BUILT_IN_METADATA = frozenset({"decision_id", "outcome", "reason", "policy", "rule", "revision", "tenant", "emergency"})
 _OURS_IN_REFUSALS = frozenset(
     {"access-control-expose-headers", "cache-control", "content-type", "retry-after", "www-authenticate"}
 )

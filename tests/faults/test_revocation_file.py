@@ -104,12 +104,25 @@ def test_jwt_13_what_ctl_was_told_is_revoked_survives_the_process(server: Proces
     assert [kept] == [entry["id"] for entry in server.ctl("revocations")["entries"]]
 
 
-def test_a_damaged_file_exits_with_4_and_leaves_nothing_behind(server: Process) -> None:
+def test_of_a_damaged_file_the_copy_is_read_and_said_so(server: Process) -> None:
+    server.serve()
+    kept = server.revoke("app-1")
+    server.end(signal.SIGTERM)
+    server.file.write_text(server.file.read_text().replace("app-1", "app-2"))
+    server.serve()
+    assert [(kept, "app-1")] == [(found["id"], found["value"]) for found in server.ctl("revocations")["entries"]]
+    server.process.send_signal(signal.SIGTERM)
+    _, err = server.process.communicate(timeout=30)
+    assert f"the revocation file `{server.file}` was restored from its copy: its digest does not fit" in err
+
+
+def test_a_file_that_is_damaged_with_its_copy_exits_with_4_and_leaves_nothing_behind(server: Process) -> None:
     server.serve()
     server.revoke("app-1")
     server.end(signal.SIGTERM)
     damaged = server.file.read_text().replace("app-1", "app-2")
-    server.file.write_text(damaged)
+    for file in (server.file, server.file.with_name("revoked.copy")):
+        file.write_text(damaged)
     code, (line,) = server.fail()
     assert 4 == code
     assert line.startswith(f"extauthz: the revocation file `{server.file}` is damaged: its digest does not fit")

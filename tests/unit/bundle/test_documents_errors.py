@@ -29,8 +29,8 @@ CASES = [
     (
         "policy.yaml",
         "kind: AccessPolicy",
-        "kind: Emergency",
-        "policy.yaml:2: kind: unknown kind `Emergency`: allowed are `AccessPolicy`, `Bundle`, `Issuer`, `PolicyTest`, `Revocation`, `SecurityProfile`, `Tenancy`",
+        "kind: Ingress",
+        "policy.yaml:2: kind: unknown kind `Ingress`: allowed are `AccessPolicy`, `Bundle`, `Emergency`, `Issuer`, `PolicyTest`, `Revocation`, `SecurityProfile`, `Tenancy`",
     ),
     (
         "policy.yaml",

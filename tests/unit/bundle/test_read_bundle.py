@@ -37,7 +37,7 @@ def test_a_bundle_becomes_a_snapshot() -> None:
     assert [issuer.name for issuer in built.issuers] == ["bank"]
     assert snapshot.keys == {}, "keys from afar are not there until they were fetched"
     assert snapshot.documents == {
-        "Bundle": 1, "Issuer": 1, "SecurityProfile": 1, "Tenancy": 1, "AccessPolicy": 1, "PolicyTest": 1, "Revocation": 0,
+        "Bundle": 1, "Issuer": 1, "SecurityProfile": 1, "Tenancy": 1, "AccessPolicy": 1, "PolicyTest": 1, "Revocation": 0, "Emergency": 0,
     }  # fmt: skip
     assert built.warnings == []
     assert [case.spec.name for case in built.tests] == ["an officer reads"]

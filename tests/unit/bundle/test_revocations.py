@@ -60,8 +60,8 @@ class Bank:
         self.revoke(*entries)
 
     def revoke(self, *entries: str) -> None:
-        revocations = read_bundle(bundle(*entries), NoTokenCache()).snapshot.revocations
-        self.engine.world = replace(self.engine.world, revocations=revocations)
+        emergencies = read_bundle(bundle(*entries), NoTokenCache()).snapshot.emergencies
+        self.engine.world = replace(self.engine.world, emergencies=emergencies)
 
     def token(self, issuer: str = "bank", **changes: Any) -> str:
         now = int(time.time())
@@ -183,7 +183,7 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(entry: str, expecte
 def test_several_documents_are_one_list() -> None:
     more = HEAD.replace("leaked", "frozen") + "  - client: b\n"
     snapshot = read_bundle(bundle("client: a", frozen=more), NoTokenCache()).snapshot
-    assert (2, 2) == (len(snapshot.revocations), snapshot.documents["Revocation"])
+    assert (2, 2) == (len(snapshot.emergencies.denied), snapshot.documents["Revocation"])
 
 
 def test_an_issuer_that_stands_for_several_is_written_out() -> None:
@@ -192,7 +192,7 @@ def test_an_issuer_that_stands_for_several_is_written_out() -> None:
     )
     entry = HEAD + "  - {subject: u1, issuer: %s}\n"
     built = read_bundle(bundle(partner=template, revocations=entry % "https://partner.test/t1"), NoTokenCache())
-    assert 1 == len(built.snapshot.revocations)
+    assert 1 == len(built.snapshot.emergencies.denied)
     with pytest.raises(BundleError, match="`partner` stands for several issuers: write the `iss` of one"):
         read_bundle(bundle(partner=template, revocations=entry % "partner"), NoTokenCache())
 

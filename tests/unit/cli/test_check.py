@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from extauthz.cli.check import command
 from extauthz.guards import Entry
 from extauthz.identity import base64url, thumbprint
-from extauthz.sources import Operator, RevocationsOptions, RuntimeRevocations
+from extauthz.sources import Operator, RevocationsOptions, RuntimeEmergencies
 
 BUNDLE = """
 apiVersion: extauthz.io/v1
@@ -289,7 +289,7 @@ def test_jwt_13_the_entry_of_a_servers_list_that_matched_is_named(tmp_path: Path
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "bundle.yaml").write_text(BUNDLE)
     file = tmp_path / "revoked"
-    listed = RuntimeRevocations(RevocationsOptions(file=str(file)), lambda: 0.0, lambda _change: None)
+    listed = RuntimeEmergencies(RevocationsOptions(file=str(file)), lambda: 0.0, lambda _change: None)
     listed.open()
     change = listed.add(Entry(selector="tokenId", value="leaked-1"), Operator("operator-1", 0, "INC-1"))
     url = ["https://api.test/items/1", "--claims", '{"sub": "u1", "roles": ["reader"], "jti": "leaked-1"}']

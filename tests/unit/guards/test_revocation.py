@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from extauthz.guards import NEVER, SELECTORS, Entry, RevocationList, refuse_revoked, revocation, wrong_with
+from extauthz.guards import NEVER, SELECTORS, AsListed, Entry, RevocationList, in_force, listed, wrong_with
+from extauthz.guards import entries as entries_room
+from extauthz.model.moment import exactly
 from extauthz.model.reasons import Reason
 from extauthz.model.subject import ANONYMOUS, Subject
 
@@ -45,7 +47,8 @@ def refusal(
     *entries: Entry, subject: Subject = CALLER, tenant: str | None = None, services: tuple[str, ...] = (FRONT,)
 ):
     found = subject.tenant if tenant is None else tenant
-    return refuse_revoked((RevocationList(), RevocationList(entries)), subject, found, NOW, services)
+    emergencies = in_force(listed(entries), AsListed(), NOW)
+    return emergencies.refuse_caller(subject, found, services) if emergencies else None
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
@@ -179,7 +182,7 @@ def applies(entry: Entry, subject: Subject, tenant: str, now: int, services: tup
 def test_jwt_13_a_list_finds_something_exactly_when_one_of_its_entries_applies(
     listed: list[Entry], subject: Subject, tenant: str, now: int, services: tuple[str, ...]
 ) -> None:
-    found = RevocationList(listed).find(subject, tenant, now, services)
+    found = RevocationList(listed).find(subject, tenant, exactly(now), services)
     matching = [entry for entry in listed if applies(entry, subject, tenant, now, services)]
     assert bool(matching) == (found is not None)
     if found is not None and not found.whole:
@@ -211,8 +214,8 @@ def test_a_lookup_in_100_000_entries_looks_at_a_handful(monkeypatch: pytest.Monk
         looked_at.append(entry)
         return entry.until
 
-    monkeypatch.setattr(revocation, "_until", until)
-    for name, listed in lists.items():
+    monkeypatch.setattr(entries_room, "_until", until)
+    for name, found in lists.items():
         looked_at.clear()
-        listed.find(CALLER, "acme", NOW, (FRONT,))
+        found.find(CALLER, "acme", exactly(NOW), (FRONT,))
         assert len(looked_at) <= 20, name

@@ -222,6 +222,8 @@ ALLOWED = {
     "compliance_check": {"allow", "deny", "other"},
     "revision": {"2026-11"},
     "digest": {"ab" * 32},
+    "kind": {"freeze", "freeze_everything", "break_glass", "drill"},
+    "source": {"bundle", "runtime"},
 }
 
 

@@ -227,6 +227,8 @@ class Decision(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SENDER_PROOFS_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
+    EMERGENCY_KIND_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     outcome: _builtins.str
     """"allow", "deny" or "undecided"."""
@@ -268,6 +270,10 @@ class Decision(_message.Message):
     request_id: _builtins.str
     """Envoy's id of the request."""
     trace_id: _builtins.str
+    emergency: _builtins.str
+    """Of the freeze that denied, or of the break glass that allowed or, as a drill, would have."""
+    emergency_kind: _builtins.str
+    """"freeze", "break_glass" or "drill"."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -315,10 +321,12 @@ class Decision(_message.Message):
         request_id: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         sender_proofs: _abc.Iterable[_builtins.str] | None = ...,
+        emergency: _builtins.str = ...,
+        emergency_kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "sender_proofs", b"sender_proofs", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "emergency", b"emergency", "emergency_kind", b"emergency_kind", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "sender_proofs", b"sender_proofs", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
