@@ -101,10 +101,10 @@ def test_an_allowed_request_has_passed_every_step_that_was_asked_for() -> None:
     assert ("allow", {"passed", "not asked for"}) == (found["outcome"], set(ended(found).values()))
 
 
-def test_a_connection_without_http_has_three_steps(tmp_path: Path) -> None:
+def test_a_connection_without_http_has_four_steps(tmp_path: Path) -> None:
     file = tmp_path / "tcp.json"
     file.write_text(json.dumps({"attributes": {"source": {"principal": "spiffe://a/ns/b/sa/c"}, "request": {}}}))
-    assert {"request": "passed", "revocation": "passed", "policies": "ended here"} == ended(
+    assert {"request": "passed", "freeze": "passed", "revocation": "passed", "policies": "ended here"} == ended(
         explained("--request", str(file))
     )
 
