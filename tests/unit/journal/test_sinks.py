@@ -25,7 +25,8 @@ def a_file(path: Path) -> SinkOptions:
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    for _ in range(200):
+    """Longer than the longest pause of a sink that failed (30 s), which a busy machine can reach."""
+    for _ in range(800):
         if condition():
             return True
         time.sleep(0.05)
