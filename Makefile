@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: bench capacity gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: activation bench capacity gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -49,6 +49,10 @@ gate: $(STAMP) ## whether a Check still costs what it may: instructions, and rat
 
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
 	$(BIN)/python loadtest/scale.py
+
+CHANGES ?= 200
+activation: $(STAMP) ## from a changed file to the first answer by it, over 10 and 10,000 policies; loadtest/results/activation.*
+	$(BIN)/python -m loadtest.activation --changes $(CHANGES)
 
 tokens: $(STAMP) ## what tokens cost, cached, proven, verified and forged, as ratios; good ones beside a flood
 	$(BIN)/python loadtest/tokens.py

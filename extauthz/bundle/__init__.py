@@ -4,6 +4,7 @@ from extauthz.bundle.archive import pack, unpack
 from extauthz.bundle.cases import Case
 from extauthz.bundle.finding import STEPS, BundleError, Finding, Step
 from extauthz.bundle.manifest import Manifest, check_files, encode_manifest, make_manifest, parse_manifest
+from extauthz.bundle.memory import Memory
 from extauthz.bundle.package import Package
 from extauthz.bundle.policy_test import TestResult, run_tests
 from extauthz.bundle.read import Built, bundle_digest, collector_paused, lint_bundle, read_bundle
@@ -18,6 +19,7 @@ __all__ = [
     "Case",
     "Finding",
     "Manifest",
+    "Memory",
     "Package",
     "Step",
     "TestResult",

@@ -14,6 +14,7 @@ from extauthz.bundle.emergencies import compile_emergency
 from extauthz.bundle.fapi_profile import apply_profile
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
+from extauthz.bundle.memory import Memory
 from extauthz.bundle.revocations import Known, compile_revocation, issuer_names
 from extauthz.bundle.sender import compile_sender_constraint
 from extauthz.bundle.signing import compile_signing
@@ -44,7 +45,7 @@ from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.subject import SERVICE
-from extauthz.policy import NamedPolicy, Names, PolicySet, compile_policies
+from extauthz.policy import NamedPolicy, Names, PolicyMemory, PolicySet, compile_policies
 from extauthz.snapshot import Profile
 
 
@@ -61,7 +62,7 @@ class Compiled(Struct, frozen=True):
     findings: list[Finding]
 
 
-def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compiled:
+def compile_documents(documents: Documents, files: Mapping[str, bytes], memory: Memory | None = None) -> Compiled:
     """Compile everything that can be compiled; `files` for the key files that issuers and profiles name."""
     findings: list[Finding] = []
     issuers: dict[str, Issuer] = {}
@@ -87,7 +88,8 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes]) -> Compi
     ]
     guards = [guard for profile in profiles for guard in (profile.fapi, profile.tenancy) if guard is not None]
     read_headers = frozenset[str]().union(*(guard.read_headers for guard in guards))
-    policies = _compile_policies(documents, tenants, read_headers, findings)
+    known = memory.policies if memory is not None else PolicyMemory()
+    policies = _compile_policies(documents, tenants, read_headers, findings, known)
     approvers = _compile_approvers(documents, findings)
     emergencies = _compile_emergencies(documents, issuers, tenants, approvers, findings)
     return Compiled(issuers, keys, tenants, tuple(profiles), policies, emergencies, approvers, findings)
@@ -264,7 +266,11 @@ def _compile_emergencies(
 
 
 def _compile_policies(
-    documents: Documents, tenants: TenantRegistry, read_headers: frozenset[str], findings: list[Finding]
+    documents: Documents,
+    tenants: TenantRegistry,
+    read_headers: frozenset[str],
+    findings: list[Finding],
+    memory: PolicyMemory,
 ) -> PolicySet:
     policies = documents.by_kind["AccessPolicy"]
     issuers = frozenset() if documents.unread else frozenset(documents.names["Issuer"])
@@ -275,7 +281,7 @@ def _compile_policies(
     names = Names(tenants=frozenset(tenants), issuers=issuers)
     named = [NamedPolicy(document.name, document.spec) for document in policies]
     problems: list[list[Problem]] = [[] for _ in named]
-    compiled = compile_policies(named, names, documents.data, problems, read_headers)
+    compiled = compile_policies(named, names, documents.data, problems, read_headers, memory=memory)
     for document, found in zip(policies, problems, strict=True):
         findings += document.findings(found)
     return compiled

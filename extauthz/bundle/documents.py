@@ -2,16 +2,15 @@
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
-from extauthz.bundle.data import read_data
 from extauthz.bundle.finding import BundleError, Finding, shorten
 from extauthz.bundle.kinds import API_VERSION, KINDS, MAX_NAME, SINGLE_KINDS, Envelope
-from extauthz.bundle.syntax import Tree, parse_yaml
-from extauthz.bundle.tree import bind
+from extauthz.bundle.memory import Memory
+from extauthz.bundle.syntax import Tree
 from extauthz.model.problems import Problem, suggestion
 
 # RFC 1123 labels joined with dots, as Kubernetes names its objects.
@@ -19,6 +18,7 @@ NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]
 _NAME = re.compile(NAME_PATTERN)
 _DATA: Final = "data/"
 _YAML: Final = (".yaml", ".yml")
+_Bind = Callable[..., Any]  # as `tree.bind`
 
 
 class Document(Struct, frozen=True):
@@ -54,17 +54,22 @@ class Documents(Struct, frozen=True):
         return found[0] if found else None
 
 
-def read_documents(files: Mapping[str, bytes]) -> Documents:
-    """Parse and bind every file, by path below the bundle's directory; all findings are in the result."""
+def read_documents(files: Mapping[str, bytes], memory: Memory | None = None) -> Documents:
+    """Parse and bind every file, by path below the bundle's directory; all findings are in the result.
+
+    With `memory` files are read that are not known from the last time.
+    """
+    memory = memory or Memory()
+    memory.keep(files)
     documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, set(), set(), [])
     seen: dict[tuple[str, str], Tree] = {}
     for path in sorted(files):
         try:
             if path.startswith(_DATA):
-                _add_data(documents, path, files[path])
+                _add_data(documents, path, files[path], memory)
             elif path.endswith(_YAML):
-                for tree in parse_yaml(files[path], path):
-                    _add_document(documents, tree, seen)
+                for place, tree in enumerate(memory.trees(files[path], path)):
+                    _add_document(documents, tree, seen, memory.binder(path, place))
         except BundleError as error:
             documents.findings.extend(error.findings)
             if not path.startswith(_DATA):
@@ -72,7 +77,7 @@ def read_documents(files: Mapping[str, bytes]) -> Documents:
     return documents
 
 
-def _add_data(documents: Documents, path: str, text: bytes) -> None:
+def _add_data(documents: Documents, path: str, text: bytes, memory: Memory) -> None:
     stem, extension = posixpath.splitext(path.removeprefix(_DATA))
     message = ""
     if "/" in stem:
@@ -84,14 +89,14 @@ def _add_data(documents: Documents, path: str, text: bytes) -> None:
     elif extension in {*_YAML, ".json"}:
         documents.data[stem] = None  # a broken file still has a name that others may refer to
         documents.broken_data.add(stem)
-        documents.data[stem] = read_data(text, path)
+        documents.data[stem] = memory.data(text, path)
         documents.broken_data.remove(stem)
     if message:
         documents.findings.append(Finding(file=path, message=message))
 
 
-def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], Tree]) -> None:
-    envelope = _read_envelope(documents, tree)
+def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], Tree], bind: _Bind) -> None:
+    envelope = _read_envelope(documents, tree, bind)
     if envelope is None:
         return
     kind, name = envelope.kind, envelope.metadata.name
@@ -110,10 +115,10 @@ def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], 
         documents.by_kind[kind].append(Document(kind, name, spec, tree))
 
 
-def _read_envelope(documents: Documents, tree: Tree) -> Envelope | None:
+def _read_envelope(documents: Documents, tree: Tree, bind: _Bind) -> Envelope | None:
     """The envelope if it says what the document is; a wrong name or version is reported and read on."""
     findings = documents.findings
-    bound = bind(tree, Envelope)
+    bound: Envelope | list[Finding] = bind(tree, Envelope)
     if isinstance(bound, list):
         findings.extend(bound)
         _note_name(documents, tree.value)

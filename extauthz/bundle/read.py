@@ -18,6 +18,7 @@ from extauthz.bundle.emergency_lint import lint_ended
 from extauthz.bundle.finding import BundleError, Finding, Step, in_order
 from extauthz.bundle.kinds import KINDS, BundleSpec
 from extauthz.bundle.lint import lint, same_routes
+from extauthz.bundle.memory import Memory
 from extauthz.bundle.name_lint import lint_names
 from extauthz.bundle.rule_lint import examine, lint_rules
 from extauthz.bundle.trust import write_public_key
@@ -40,10 +41,13 @@ class Built(Struct, frozen=True):
     data: Mapping[str, Any] = {}  # what conditions read as `data.<file>`
 
 
-def read_bundle(files: Mapping[str, bytes], tokens: TokenCache) -> Built:
-    """Compile the files of a bundle, by path below its directory. Raises BundleError with all findings."""
+def read_bundle(files: Mapping[str, bytes], tokens: TokenCache, memory: Memory | None = None) -> Built:
+    """Compile the files of a bundle, by path below its directory. Raises BundleError with all findings.
+
+    With `memory` what did not change since the last time is used again.
+    """
     with collector_paused():
-        return _build(*_compile(files), bundle_digest(files), tokens)
+        return _build(*_compile(files, memory), bundle_digest(files), tokens)
 
 
 class Opened(Struct, frozen=True):
@@ -77,10 +81,10 @@ def lint_bundle(files: Mapping[str, bytes], now: int = 0) -> Built:
         return _build(documents, compiled, findings, bundle_digest(files), NoTokenCache())
 
 
-def _compile(files: Mapping[str, bytes]) -> tuple[Documents, Compiled, list[Finding]]:
+def _compile(files: Mapping[str, bytes], memory: Memory | None = None) -> tuple[Documents, Compiled, list[Finding]]:
     """The documents, what they compile to, and warnings. Raises BundleError when there is an error."""
-    documents = read_documents(files)
-    compiled = compile_documents(documents, files)
+    documents = read_documents(files, memory)
+    compiled = compile_documents(documents, files, memory)
     findings = documents.findings + compiled.findings + check_cases(documents)
     findings += same_routes(documents, compiled.profiles) + _whole(documents, files)
     if not _has_error(findings):

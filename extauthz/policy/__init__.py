@@ -1,7 +1,7 @@
 """What is allowed: AccessPolicy documents compiled to rules, indexed by route, decided without waiting."""
 
 from extauthz.policy.closer import BranchTrace, Closer
-from extauthz.policy.compile import compile_policies
+from extauthz.policy.compile import PolicyMemory, compile_policies
 from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names
 from extauthz.policy.evaluate import PolicySet, PolicySummary, Verdict
 from extauthz.policy.explain import PartTrace, RuleTrace
@@ -13,6 +13,7 @@ __all__ = [
     "NamedPolicy",
     "Names",
     "PartTrace",
+    "PolicyMemory",
     "PolicySet",
     "PolicySummary",
     "RuleTrace",

@@ -3,12 +3,12 @@
 Rule 1: never raises for bad input. A set compiled with errors must not be put in force.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.policy.attributes import claim_read, compile_when, header_read
 from extauthz.policy.condition import Conditions, Program
-from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
+from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
 from extauthz.policy.guard import check_numbers
 from extauthz.policy.kinds import callers_by_kind
@@ -20,6 +20,37 @@ from extauthz.policy.rule import Rule
 from extauthz.policy.sources import compile_source
 
 
+class PolicyMemory:
+    """The rules of policies as they were compiled last, with what was said about them."""
+
+    def __init__(self) -> None:
+        self._data: Mapping[str, object] = {}
+        self._conditions: Conditions | None = None
+        self._known: dict[str, tuple[AccessPolicySpec, list[Rule], list[Problem]]] = {}
+
+    def conditions(self, data: Mapping[str, object]) -> Conditions:
+        """Expressions are compiled against the data: with other data nothing is known any more."""
+        conditions, before = self._conditions, self._data
+        if conditions is None or data.keys() != before.keys() or any(data[name] is not before[name] for name in data):
+            conditions = Conditions(data)
+            self._data, self._conditions, self._known = dict(data), conditions, {}
+        return conditions
+
+    def keep(self, policies: Iterable[NamedPolicy]) -> None:
+        """Forget policies that are no longer there."""
+        names = {policy.name for policy in policies}
+        self._known = {name: known for name, known in self._known.items() if name in names}
+
+    def rules(self, policy: NamedPolicy, conditions: Conditions, problems: list[Problem]) -> list[Rule]:
+        """Compiled now, unless this very document was before."""
+        known = self._known.get(policy.name)
+        if known is None or known[0] is not policy.spec:
+            found: list[Problem] = []
+            known = self._known[policy.name] = (policy.spec, _compile_policy(policy, conditions, found), found)
+        problems += known[2]
+        return known[1]
+
+
 def compile_policies(
     policies: Sequence[NamedPolicy],
     names: Names,
@@ -27,16 +58,20 @@ def compile_policies(
     problems: list[list[Problem]],
     read_headers: frozenset[str] = frozenset(),
     conditions: Conditions | None = None,
+    memory: PolicyMemory | None = None,
 ) -> PolicySet:
     """Compile and lint. `problems` has one list for each policy, in the same order, and is appended to.
 
     `data` by file name, as lists, maps with text keys and scalars; it must not change any more. `read_headers`, in
-    lower case, are those by which guards decide. `conditions` of the same data keep what they compiled before.
+    lower case, are those by which guards decide. `conditions` of the same data keep what they compiled before; `memory`
+    knows whole policies from the last time.
     """
-    conditions = conditions or Conditions(data)
+    memory = memory or PolicyMemory()
+    conditions = conditions or memory.conditions(data)
+    memory.keep(policies)
     compiled: list[tuple[str, list[Rule], list[Problem]]] = []
     for policy, found in zip(policies, problems, strict=True):
-        compiled.append((policy.name, _compile_policy(policy, conditions, found), found))
+        compiled.append((policy.name, memory.rules(policy, conditions, found), found))
     lint(policies, names, problems)
     compiled.sort(key=lambda entry: entry[0])
     check_numbers(compiled, read_headers)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.bundle import Built, BundleError, Finding, collector_paused
+from extauthz.bundle import Built, BundleError, Finding, Memory, collector_paused
 from extauthz.bundle.verify import Trust
 from extauthz.sources.bundles.origin import Brought
 from extauthz.sources.bundles.report import Activation
@@ -46,6 +46,7 @@ class Intake:
         self.trust = Trust()
         self._live, self._store, self._clock, self._run_tests = live, store, clock, run_tests
         self._refused: _Refused | None = None
+        self._memory = Memory()
 
     def take(self, brought: Brought, progress: Progress, stopped: Callable[[], bool], kept: Kept | None) -> Outcome:
         """Activate it if it may be. `kept` is what the disk says of a bundle that comes from there."""
@@ -90,7 +91,7 @@ class Intake:
             if self._is_in_force(vouched):
                 self._keep(vouched, None, brought, kept)
                 return Outcome(replace(about, result="unchanged"), verified)
-            built = build(vouched, progress, with_tests=self._run_tests)
+            built = build(vouched, progress, self._memory, with_tests=self._run_tests)
             if stopped():
                 return Outcome(None, verified)
             with progress.step("activate"):

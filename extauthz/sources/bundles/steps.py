@@ -15,6 +15,7 @@ from extauthz.bundle import (
     BundleError,
     Finding,
     Manifest,
+    Memory,
     Package,
     Step,
     TrustedKey,
@@ -83,10 +84,10 @@ def open_package(brought: Brought, rules: Callable[[], Rules], now: float, progr
     return Vouched(package, brought.archive, found.manifest, found.key, digest)
 
 
-def build(vouched: Vouched, progress: Progress, *, with_tests: bool) -> Built:
-    """Parse, lint, compile and test. Raises BundleError."""
+def build(vouched: Vouched, progress: Progress, memory: Memory, *, with_tests: bool) -> Built:
+    """Parse, lint, compile and test; what `memory` knows is used again. Raises BundleError."""
     with progress.step("parse", "lint", "compile"):
-        built = read_bundle(vouched.package.files, NoTokenCache())
+        built = read_bundle(vouched.package.files, NoTokenCache(), memory)
         if vouched.manifest is not None:
             built = replace(built, snapshot=replace(built.snapshot, revision=vouched.manifest.revision))
     if with_tests:
