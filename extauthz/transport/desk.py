@@ -25,6 +25,8 @@ _BATCH = 32
 _CHOICE = 128
 # Calls that may wait to be decided, however cheap they are.
 _MOST = 1024
+# Batches that go before one that costs much, at most.
+_PATIENCE = 20
 _FIRST_GUESS, _FIRST_GUESS_COSTLY = 60e-6, 200e-6  # seconds, until measured
 
 
@@ -41,6 +43,7 @@ class Desk:
         self._ready: list[Call] = []
         self._deciding = 0
         self._costly: deque[tuple[Call, Later]] = deque()
+        self._passed_over = 0  # batches since the last of them
 
     @property
     def count(self) -> int:
@@ -80,13 +83,15 @@ class Desk:
         """The loop had to wait for the next event."""
         self._queue.emptied()
 
-    def work(self) -> None:
-        """Decide what is ready, then one that costs much."""
+    def work(self, *, more_is_here: bool) -> None:
+        """Decide what is ready; where nothing else is here, one that costs much: even so they come on in a flood."""
         if self._ready:
             self._answer_ready()
-        else:
+        elif not more_is_here:
             self._queue.emptied()
-        if self._costly:
+        self._passed_over += 1
+        if self._costly and (not more_is_here or self._passed_over >= _PATIENCE):
+            self._passed_over = 0
             self._answer_costly()
 
     def _answer_ready(self) -> None:

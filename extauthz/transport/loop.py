@@ -110,7 +110,7 @@ class LoopTransport:
                 case Call():
                     self._on_call(event)
                 case None:
-                    self._desk.work()
+                    self._desk.work(more_is_here=False)
                     self._give_up()
                 case Progress():
                     self._health.progress(event)
@@ -118,7 +118,7 @@ class LoopTransport:
                     return
             del event  # see CoreServer.poll
             if self._desk.is_due(more_may_come=bool(self._open)):
-                self._desk.work()
+                self._desk.work(more_is_here=True)
 
     def _next(self) -> Event:
         """The next event; having waited for it means that nobody was waiting for us."""
