@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -152,6 +153,7 @@ class Seated:
         self.metrics: Metrics | None = None
         self.instance, self.digest = f"{socket.gethostname()}/{worker_name(boot.worker)}", boot.digest
         self.nonce_key = base64.b64decode(boot.nonce_key)
+        self._following, self._version = threading.Lock(), -1
         self._worker, self._boot, self._settings = worker, boot, settings
         self._ordered: RuntimeEmergencies | None = None
 
@@ -178,19 +180,21 @@ class Seated:
         self._ordered = ordered
         ordered.share = self._publish
         try:
-            state = self._worker.channel.ask("join")
+            news = msgspec.json.decode(self._worker.channel.ask("join"), type=News)
         except ChannelError as error:
             message = f"what is ordered at run time is not known: {error}"
             raise OSError(message) from error
-        entries = msgspec.json.decode(state, type=list[Kept])
-        ordered.adopt(entries)
-        return Found(entries, "file")
+        self.follow(news)
+        return Found(msgspec.json.decode(news.state, type=list[Kept]), "file")
 
     def follow(self, news: News) -> None:
         """Put in force, and on record, what another worker was told."""
-        if self._ordered is not None:
+        with self._following:
+            if self._ordered is None or news.version <= self._version:
+                return  # the newer came before the older
             entries = msgspec.json.decode(news.state, type=list[Kept])
-            self._ordered.adopt(entries, msgspec.json.decode(news.change, type=Change))
+            self._ordered.adopt(entries, msgspec.json.decode(news.change, type=Change | None))
+            self._version = news.version
 
     def _publish(self, change: Change, entries: list[Kept]) -> None:
         """Returns when every other worker follows, or has been ended."""

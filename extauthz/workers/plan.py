@@ -69,7 +69,8 @@ class News(Struct, frozen=True):
     """Run-time state that one worker has changed, and how, for the journals of the others."""
 
     state: Raw
-    change: Raw
+    change: Raw = Raw(b"null")  # of who only joins there is none
+    version: int = 0  # the supervisor counts; what is older than what a worker has comes too late
 
 
 class Beat(Struct, frozen=True):

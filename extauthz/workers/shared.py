@@ -30,15 +30,15 @@ class SharedState:
     """The latest run-time state, and the workers that follow it."""
 
     def __init__(self, state: Raw) -> None:
-        self._state = bytes(state)
+        self._latest = News(state)
         self._followers: dict[int, tuple[Tell, End]] = {}
         self._turn = threading.Lock()
 
     def join(self, worker: int, tell: Tell, end: End) -> bytes:
-        """The state as of now; whatever changes from now on is told to this worker."""
+        """The state as of now; whatever changes from now on is told to this worker, perhaps before it has read this."""
         with self._turn:
             self._followers[worker] = (tell, end)
-            return self._state
+            return msgspec.json.encode(self._latest)
 
     def leave(self, worker: int) -> None:
         """It ended."""
@@ -48,11 +48,13 @@ class SharedState:
         """One worker changed it: tell the others, and return when all follow or are ended."""
         news = msgspec.json.decode(body, type=News)
         with self._turn:
-            self._state = bytes(news.state)
+            news = News(news.state, news.change, self._latest.version + 1)
+            self._latest = News(news.state, version=news.version)
+            told = msgspec.json.encode(news)
             others = [number for number in self._followers if number != worker]
             if others:
                 with ThreadPoolExecutor(len(others), thread_name_prefix="follow") as pool:
-                    list(pool.map(lambda number: self._tell(number, body), others))
+                    list(pool.map(lambda number: self._tell(number, told), others))
         return b""
 
     def _tell(self, worker: int, body: bytes) -> None:

@@ -302,6 +302,10 @@ def test_what_is_revoked_is_refused_by_every_worker_with_the_next_request_and_af
         assert {(entry["id"], "operator-1", FRONT)} == {
             (event["detail"]["id"], event["detail"]["operator"], event["detail"]["value"]) for event in events
         }
+    frozen = server.ctl("freeze", "--everything", "--until", "1h", *WHO)
+    assert ["emergency_denied"] * 2 == [server.ask_worker(worker).metadata["reason"] for worker in (0, 1)]
+    server.ctl("end", frozen["id"], *WHO)
+    assert all(server.ask_worker(worker).allowed for worker in (0, 1))
     server.ctl("revoke", "--service", FRONT, "--until", "1h", *WHO)
     assert 0 == server.stop()[0]
     server.ports.unlink()

@@ -1,6 +1,7 @@
 """Several workers in one scrape: nothing is counted twice, nothing goes back, and no gauge lies."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -150,3 +151,10 @@ def test_no_counter_ever_goes_back(steps: Iterable[tuple[int, int, bool]]) -> No
 def test_every_gauge_says_what_several_workers_make_of_it() -> None:
     """A gauge without a rule would be summed, which of an age or a revision is a lie."""
     assert [] == [family.name for family in FAMILIES if (family.type == "gauge") != (family.across is not None)]
+
+
+def test_the_page_about_metrics_says_it_of_every_gauge() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = page.partition("## Several workers")[2].partition("\n## ")[0]
+    gauges = [family for family in FAMILIES if family.across not in {None, "worker"}]
+    assert [] == [family.name for family in gauges if f"`{family.name}`" not in section]

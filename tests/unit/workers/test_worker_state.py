@@ -4,12 +4,14 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
 
+from extauthz.app.worker import Seated
 from extauthz.model.decision import FirstUse as Question
+from extauthz.sources import RuntimeEmergencies
 from extauthz.sources.told_replay import ToldReplayStore
 from extauthz.workers.channel import ChannelError
 from extauthz.workers.plan import FirstUse, News
@@ -44,6 +46,13 @@ def joined(state: SharedState, *followers: Follower) -> None:
         state.join(number, follower.tell, follower.end)
 
 
+def joining(state: SharedState, worker: int) -> tuple[bytes, int]:
+    """What a worker is given that joins."""
+    follower = Follower()
+    found = msgspec.json.decode(state.join(worker, follower.tell, follower.end), type=News)
+    return bytes(found.state), found.version
+
+
 def test_what_one_changes_all_others_follow_before_it_returns() -> None:
     state, followers = SharedState(Raw(b"[]")), [Follower() for _ in range(3)]
     joined(state, *followers)
@@ -61,9 +70,24 @@ def test_who_does_not_follow_is_ended_and_the_others_are_told_nevertheless() -> 
 
 def test_who_joins_later_begins_with_the_latest() -> None:
     state = SharedState(Raw(b'["first"]'))
-    assert b'["first"]' == state.join(0, Follower().tell, Follower().end)
+    assert (b'["first"]', 0) == joining(state, 0)
     state.publish(0, news("a"))
-    assert b'["a"]' == state.join(1, Follower().tell, Follower().end)
+    assert (b'["a"]', 1) == joining(state, 1)
+
+
+def test_what_is_told_late_does_not_undo_what_came_before_it() -> None:
+    """A change may reach a worker before the answer to its joining does, which was given before the change."""
+    told: list[list[str]] = []
+
+    class Ordered:
+        def adopt(self, entries: list[str], _change: object) -> None:
+            told.append(entries)
+
+    seat = Seated.__new__(Seated)
+    seat._following, seat._version, seat._ordered = threading.Lock(), -1, cast(RuntimeEmergencies, Ordered())
+    for version in (2, 1, 2, 3):
+        seat.follow(News(Raw(b"[]"), version=version))
+    assert 2 == len(told)
 
 
 def test_who_left_is_told_nothing() -> None:
@@ -88,13 +112,13 @@ def test_whoever_joins_while_a_change_is_under_way_gets_it_one_way_or_the_other(
     publishing = threading.Thread(target=state.publish, args=(1, news("a")))
     publishing.start()
     assert entered.wait(10)
-    late: list[bytes] = []
-    joining = threading.Thread(target=lambda: late.append(state.join(2, Follower().tell, Follower().end)))
-    joining.start()
+    late: list[tuple[bytes, int]] = []
+    comer = threading.Thread(target=lambda: late.append(joining(state, 2)))
+    comer.start()
     gate.set()
     publishing.join(10)
-    joining.join(10)
-    assert [b'["a"]'] == late
+    comer.join(10)
+    assert [(b'["a"]', 1)] == late
 
 
 def store(proofs: SharedProofs, capacity: int = 1000) -> ToldReplayStore:
