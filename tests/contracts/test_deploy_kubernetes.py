@@ -18,7 +18,7 @@ from tests.contracts.kustomize import RENDERERS, Manifest, one
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-LAYERS = ["base", "overlays/production", "overlays/kept-journal"]
+LAYERS = ["base", "overlays/production", "overlays/kept-journal", "overlays/bundle-https", "overlays/bundle-oci"]
 # Custom resources, whose schemas no package ships.
 CUSTOM = {"ServiceMonitor"}
 VERSIONS = ["1.30", "1.34", "1.37"]
@@ -179,10 +179,18 @@ def test_every_mount_has_its_volume_and_only_the_journal_is_writable(workload: M
 
 
 def test_the_server_config_fits_the_pod(manifests: list[Manifest], pod: dict[str, Any], tmp_path: Path) -> None:
-    """It parses, and the paths in it are mounted where it says."""
-    settings = load_settings(write_config(manifests, tmp_path), {}, [])
+    """It parses, with what the environment says, and the paths in it are mounted where it says."""
+    environ = {variable["name"]: variable["value"] for variable in pod["containers"][0].get("env", [])}
+    settings = load_settings(write_config(manifests, tmp_path), environ, [])
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert mounts["bundle"] == settings.bundle.directory
+    if settings.bundle.directory:
+        assert mounts["bundle"] == settings.bundle.directory
+    else:
+        fetch = settings.bundle.fetch
+        for file in (fetch.token_file, fetch.ca_file, fetch.credentials_file):
+            assert not file or file.startswith(mounts["bundle-source"] + "/")
+        assert settings.bundle.state_directory.startswith(mounts["journal"] + "/")
+        assert settings.bundle.trust.keys, "what comes over a network is signed"
     assert settings.journal.directory.startswith(mounts["journal"] + "/")
     assert f"{mounts['config']}/extauthz.yaml" in pod["containers"][0]["args"]
 
