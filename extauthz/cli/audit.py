@@ -200,7 +200,7 @@ def pseudonym_command(key_file: Path, tenant: str, period: str, issuer: str, add
         msg = "a subject is unique only within its issuer: give `--issuer`, or `--address` for an address"
         raise click.UsageError(msg)
     else:
-        click.echo(names.of("subject", f"{issuer}\0{value}", tenant, period))
+        click.echo(names.of_subject(issuer, value, tenant, period))
 
 
 @command.command(

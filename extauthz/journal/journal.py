@@ -108,15 +108,16 @@ class Journal:
 
     def record(self, record: DecisionRecord) -> None:
         """Write one decision. Raises JournalError; then the decision is not in the journal."""
-        text = self._time(record.time)
-        event = decision_event(record, self._pseudonyms, text)
-        self._writer.append(((text.encode(), event),))
+        self.record_all((record,))
 
     def record_all(self, records: Sequence[DecisionRecord]) -> None:
         """Write several decisions with one write, all or none. Raises JournalError."""
-        texts = [self._time(record.time) for record in records]
-        events = [decision_event(*pair) for pair in zip(records, [self._pseudonyms] * len(texts), texts, strict=True)]
-        self._writer.append([(text.encode(), event) for text, event in zip(texts, events, strict=True)])
+        entries = []
+        for record in records:
+            text = self._time(record.time)
+            entries.append((text.encode(), decision_event(record, self._pseudonyms, text)))
+        if entries:
+            self._writer.append(entries)
 
     def answered_without_record(self, count: int = 1) -> None:
         """Count answers given without a record (`audit.whenUnavailable: proceed`); said in the next record."""
@@ -130,7 +131,7 @@ class Journal:
 
     def pseudonym(self, issuer: str, subject: str) -> str:
         """The name of a subject in events that belong to no tenant, in the month that is now."""
-        return self._pseudonyms.of("subject", f"{issuer}\0{subject}", "", self._time(self._clock())[:7])
+        return self._pseudonyms.of_subject(issuer, subject, "", self._time(self._clock())[:7])
 
     def status(self) -> JournalStatus:
         """How journal and sinks fare now."""

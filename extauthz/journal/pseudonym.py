@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from extauthz.model.memo import Memo
+
 Kind = Literal["subject", "address", "financial-id"]
 
 MIN_KEY_BYTES = 32
@@ -19,8 +21,10 @@ _LABELLED = re.compile(rb"(20[0-9]{2}-(?:0[1-9]|1[0-2])) ([0-9a-f]{64})\s*")
 _PERIOD = re.compile(r"20[0-9]{2}-(?:0[1-9]|1[0-2])")
 # A tenant key is 32 bytes; so many tenants in use at a time are more than one server sees in a month.
 _MAX_CACHED_KEYS = 10_000
-# A keyed hash costs 2 to 4 us, finding the last one 0.2: callers come back. About 10 MB when full.
-_MAX_CACHED = 50_000
+# A keyed hash costs 2 to 4 us, finding the last one 0.2: callers come back.
+_MAX_CACHED = 250_000
+_MAX_BYTES = 64 << 20
+_ENTRY_BYTES = 250  # beside the texts of the key
 
 
 class PeriodKey(Struct, frozen=True):
@@ -57,6 +61,20 @@ def _months(period: str) -> int:
     return int(year) * 12 + int(month)
 
 
+class _Named(Struct, frozen=True, gc=False):
+    """What a pseudonym is of; within an issuer where there is one."""
+
+    kind: Kind
+    issuer: str
+    value: str
+    tenant: str
+    period: str
+
+
+def _weigh(named: _Named, _: str) -> int:
+    return _ENTRY_BYTES + len(named.value)  # the other texts are shared with other entries
+
+
 class Pseudonyms:
     """Makes pseudonyms, keeping the keys of the months and tenants in use. Threads may share it."""
 
@@ -65,22 +83,27 @@ class Pseudonyms:
         self._start = start
         self._unlinkable = unlinkable
         self._keys: dict[tuple[str, str], bytes] = {}
-        self._made: dict[tuple[str, str, str, str], str] = {}
+        self._made: Memo[_Named, str] = Memo(_MAX_CACHED, _MAX_BYTES, _weigh)
 
     def of(self, kind: Kind, value: str, tenant: str, period: str) -> str:
         """The pseudonym (32 hex digits) of `value`; "" for "". `period` is a month such as `2026-11`."""
-        if not value:
-            return ""
-        made = self._made.get((kind, value, tenant, period))
-        return made if made is not None else self._make(kind, value, tenant, period)
+        return self._of(_Named(kind, "", value, tenant, period)) if value else ""
 
-    def _make(self, kind: Kind, value: str, tenant: str, period: str) -> str:
-        key = self._keys.get((period, tenant)) or self._tenant_key(period, tenant)
-        made = digest(key, f"{kind}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
-        if len(self._made) >= _MAX_CACHED:
-            self._made = {}
-        self._made[kind, value, tenant, period] = made
+    def of_subject(self, issuer: str, subject: str, tenant: str, period: str) -> str:
+        """The pseudonym of a subject, who is one within its issuer; "" for nobody."""
+        return self._of(_Named("subject", issuer, subject, tenant, period)) if issuer else ""
+
+    def _of(self, named: _Named) -> str:
+        made = self._made.get(named)
+        if made is None:
+            made = self._make(named)
+            self._made.put(named, made)
         return made
+
+    def _make(self, named: _Named) -> str:
+        key = self._keys.get((named.period, named.tenant)) or self._tenant_key(named.period, named.tenant)
+        value = f"{named.issuer}\0{named.value}" if named.issuer else named.value
+        return digest(key, f"{named.kind}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
 
     def _tenant_key(self, period: str, tenant: str) -> bytes:
         month = advance(self._start, period)

@@ -183,9 +183,8 @@ class ChainWriter:
         self._seq, self._head = seq, head
         self.position += count
         self._unsigned += count
-        for time, _ in entries:
-            first, last = self._since or (time, time)
-            self._since = (min(first, time), max(last, time))
+        times = [*(self._since or ()), *(time for time, _ in entries)]
+        self._since = (min(times), max(times))
         if self._unsigned >= self._options.checkpoint_records and not self.checkpoint_due.is_set():
             self.checkpoint_due.set()
 
