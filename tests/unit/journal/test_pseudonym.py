@@ -1,5 +1,7 @@
 """Pseudonyms link what must be linkable, and nothing else."""
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +60,23 @@ def test_a_short_key_is_refused() -> None:
 
 def test_what_is_absent_has_no_pseudonym() -> None:
     assert "" == names().of("address", "", "acme", "2026-11")
+
+
+def test_a_subject_has_the_pseudonym_of_its_issuer_and_id_together() -> None:
+    made = names()
+    assert made.of("subject", "https://a.test\0bob", "acme", "2026-11") == made.of_subject(
+        "https://a.test", "bob", "acme", "2026-11"
+    )
+    assert "" == made.of_subject("", "", "acme", "2026-11")
+
+
+def test_pseudonyms_that_are_kept_are_bounded_and_invisible_to_the_collector() -> None:
+    made = names()
+    for number in range(1000):
+        made.of("address", f"192.0.2.{number}", "acme", "2026-11")
+        made.of_subject("https://a.test", str(number), "acme", "2026-11")
+    gc.collect()
+    kept = made._made._young
+    assert 2000 == len(kept)
+    assert not any(gc.is_tracked(item) for pair in kept.items() for item in pair)
+    assert not gc.is_tracked(kept)

@@ -169,3 +169,80 @@ def test_a_record_of_a_version_before_or_after_this_one_is_read_and_has_its_hash
         found = read_decision(parsed.event)
         assert found is not None
         assert ("d", proofs) == (found.decision_id, found.sender_proofs)
+
+
+def test_every_member_of_an_event_says_what_its_name_says() -> None:
+    """Events are built by position; a value of its own for each member shows that none is in another's place."""
+    subject = Subject(
+        issuer="ISSUER", id="ID", client="CLIENT", roles=("ROLE",), token_id="TOKEN", key_id="KEY", tenant="OTHER"
+    )
+    evidence = Evidence(
+        subject=subject,
+        profile="PROFILE",
+        tenant="TENANT",
+        policy="POLICY",
+        rule="RULE",
+        route="ROUTE",
+        cross_tenant="CROSS",
+        shadow=(ShadowMatch("SHADOW", "SHADOW-RULE", "deny"),),
+        condition_errors=("CONDITION",),
+        sender_proofs=("mtls",),
+        emergency="EMERGENCY",
+        emergency_kind="EMERGENCY-KIND",
+    )
+    facts = Facts(
+        request_id="REQUEST",
+        method="METHOD",
+        host="HOST",
+        source=Peer(principal="PRINCIPAL"),
+        client_address="192.0.2.1",
+    )
+    record = a_record(
+        decision=Deny(Reason.POLICY_DENIED, "CHECK", "DETAIL", evidence=evidence),
+        decision_id="DECISION",
+        interaction_id="INTERACTION",
+        interaction_id_source="SOURCE",
+        duration=0.25,
+        revision="REVISION",
+        digest="DIGEST",
+        facts=facts,
+        status=403,
+        traceparent="00-TRACETRACETRACETRACETRACETRACE12-SPAN-01",
+    )
+    time = "2026-11-23T11:00:00.123456Z"
+    assert {
+        "decision_id": "DECISION",
+        "outcome": "deny",
+        "reason": "policy_denied",
+        "check": "CHECK",
+        "detail": "DETAIL",
+        "status": 403,
+        "profile": "PROFILE",
+        "policy": "POLICY",
+        "rule": "RULE",
+        "route": "ROUTE",
+        "method": "METHOD",
+        "host": "HOST",
+        "tenant": "TENANT",
+        "subject": NAMES.of("subject", "ISSUER\0ID", "TENANT", "2026-11"),
+        "issuer": "ISSUER",
+        "client_id": "CLIENT",
+        "roles": ["ROLE"],
+        "token_id": "TOKEN",
+        "key_id": "KEY",
+        "revision": "REVISION",
+        "digest": "DIGEST",
+        "interaction_id": "INTERACTION",
+        "interaction_id_source": "SOURCE",
+        "source_principal": "PRINCIPAL",
+        "client_address": NAMES.of("address", "192.0.2.1", "TENANT", "2026-11"),
+        "cross_tenant": "CROSS",
+        "shadow": [{"policy": "SHADOW", "rule": "SHADOW-RULE", "effect": "deny"}],
+        "condition_errors": ["CONDITION"],
+        "duration_us": 250_000,
+        "request_id": "REQUEST",
+        "trace_id": "TRACETRACETRACETRACETRACETRACE12",
+        "sender_proofs": ["mtls"],
+        "emergency": "EMERGENCY",
+        "emergency_kind": "EMERGENCY-KIND",
+    } == json.loads(decision_event(record, NAMES, time))["decision"]
