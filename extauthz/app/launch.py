@@ -27,12 +27,13 @@ from extauthz.workers.plan import Plan
 log = logging.getLogger("extauthz.app")
 
 _DIRECTORY_MODE = 0o750
+_MFD_NOEXEC_SEAL = 0x8  # memfd_create(2), Linux 6.3
 
 
 def become_supervisor(settings: Settings, ports_file: str) -> None:
     """Does not return: the same process goes on as `extauthz serve --supervise`, without grpc. Raises StartError."""
     plan = make_plan(settings, ports_file)
-    descriptor = os.memfd_create("extauthz-plan", 0)  # inherited; gone with the process
+    descriptor = _unnamed_file()
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(msgspec.json.encode(plan))
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -41,6 +42,14 @@ def become_supervisor(settings: Settings, ports_file: str) -> None:
     sys.stderr.flush()
     command = [sys.executable, "-m", "extauthz", "serve", "--supervise", str(descriptor)]
     os.execv(sys.executable, command)  # noqa: S606 - ourselves
+
+
+def _unnamed_file() -> int:
+    """In memory, inherited, gone with the process. Hardened kernels want it sealed, older ones do not know how."""
+    try:
+        return os.memfd_create("extauthz-plan", _MFD_NOEXEC_SEAL)
+    except OSError:
+        return os.memfd_create("extauthz-plan", 0)
 
 
 def make_plan(settings: Settings, ports_file: str = "") -> Plan:

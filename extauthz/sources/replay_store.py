@@ -33,7 +33,7 @@ class RedisOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ReplayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Where used DPoP proofs are remembered. In memory is enough for one process only."""
+    """Where used DPoP proofs are remembered. In memory is enough for one server, with all its workers."""
 
     store: Literal["memory", "redis"] = "memory"
     capacity: Annotated[int, Meta(ge=1000, le=50_000_000)] = 500_000  # entries, 120 bytes each

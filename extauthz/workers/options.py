@@ -83,4 +83,4 @@ def _free_of(addresses: Sequence[str], taken: Address) -> str:
     """An example that would do: the same ports without the one that is taken."""
     first = parse_address(addresses[0])
     ports = [port for port in range(first.port, first.port + len(addresses) + 1) if port != taken.port]
-    return "[" + ", ".join(str(Address(first.host, port)) for port in ports[: len(addresses)]) + "]"
+    return "[" + ", ".join(f'"{Address(first.host, port)}"' for port in ports[: len(addresses)]) + "]"

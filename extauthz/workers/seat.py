@@ -124,7 +124,11 @@ class Seat:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            ended = self._live()
+            try:
+                ended = self._live()
+            except Exception as error:
+                log.exception("a worker could not be looked after because of a bug")
+                ended = Ended("start", f"internal error {type(error).__name__}: please report it", 4)
             self.last = ended
             if not self._settled.is_set():
                 self._settled.set()
@@ -182,9 +186,10 @@ class Seat:
     def _mourn(self, ended: Ended) -> float:
         """Count and say it; returns how long to wait before the next."""
         lived = time.monotonic() - self.since if self.since else 0.0
-        self.since, self.not_ready = 0.0, (f"it ended: {ended.detail}",)
         self.ends[ended.cause] += 1
         self.in_a_row = 1 if lived >= STABLE_SECONDS else self.in_a_row + 1
+        times = f" {self.in_a_row} times in a row" if self.in_a_row > 1 else ""
+        self.since, self.not_ready = 0.0, (f"it ended{times}: {ended.detail}",)
         pause = pause_after(self.in_a_row, random.random())  # noqa: S311 - spreads attempts
         more = {"worker": self.worker, "cause": ended.cause, "served_seconds": round(lived, 1)}
         if self.in_a_row == 1:

@@ -40,14 +40,14 @@ def test_a_list_wins_over_the_rule() -> None:
             ["workers.count=2"],
             (
                 "worker 1 would listen on `127.0.0.1:9001`, which is `admin.address`: move that, or name every worker's "
-                "address in `workers.addresses`, such as [127.0.0.1:9000, 127.0.0.1:9002]"
+                'address in `workers.addresses`, such as ["127.0.0.1:9000", "127.0.0.1:9002"]'
             ),
         ),
         (
             ["workers.count=3", "listen.address=0.0.0.0:9000"],
             (
                 "worker 1 would listen on `0.0.0.0:9001`, which is `admin.address`: move that, or name every worker's "
-                "address in `workers.addresses`, such as [0.0.0.0:9000, 0.0.0.0:9002, 0.0.0.0:9003]"
+                'address in `workers.addresses`, such as ["0.0.0.0:9000", "0.0.0.0:9002", "0.0.0.0:9003"]'
             ),
         ),
         (
