@@ -114,6 +114,12 @@ def test_ports_agree_from_config_to_service(manifests: list[Manifest], pod: dict
     assert all(port["targetPort"] == name for name, port in service_ports.items())
 
 
+def test_every_worker_of_a_pod_is_an_endpoint(manifests: list[Manifest], tmp_path: Path) -> None:
+    """The Service leads to one port of each pod, so that there is one worker in it."""
+    grpc = [port for port in one(manifests, "Service")["spec"]["ports"] if port["appProtocol"] == "grpc"]
+    assert len(grpc) == load_settings(write_config(manifests, tmp_path), {}, []).workers.count
+
+
 def test_envoy_will_speak_http2_to_the_service(manifests: list[Manifest]) -> None:
     """Without the protocol in name or appProtocol, every Check fails."""
     port = next(p for p in one(manifests, "Service")["spec"]["ports"] if p["port"] == 9000)
