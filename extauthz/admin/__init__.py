@@ -21,7 +21,15 @@ from extauthz.admin.orders import (
 )
 from extauthz.admin.passed import PassedControl
 from extauthz.admin.server import AdminOptions, AdminServer
-from extauthz.admin.status import BundleStatus, IssuerStatus, JournalStatus, Status, TransportStatus, WorkerStatus
+from extauthz.admin.status import (
+    BundleStatus,
+    EmergencyStatus,
+    IssuerStatus,
+    JournalStatus,
+    Status,
+    TransportStatus,
+    WorkerStatus,
+)
 
 __all__ = [
     "AdminOptions",
@@ -32,6 +40,7 @@ __all__ = [
     "Drafted",
     "Emergency",
     "EmergencyPage",
+    "EmergencyStatus",
     "Freeze",
     "IssuerStatus",
     "JournalStatus",

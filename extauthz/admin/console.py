@@ -29,6 +29,11 @@ def render(status: Status) -> bytes:
         f"<h1>extauthz {escape(status.version)}: {_readiness(status)}</h1>",
         _list("Not ready because", status.not_ready_because),
         _rows(
+            "Emergencies in force",
+            ("id", "kind", "from", "ends"),
+            [(each.id, each.kind.replace("_", " "), each.source, each.ends) for each in status.emergencies],
+        ),
+        _rows(
             "Workers",
             ("worker", "address", "state", "serves for", "restarts", "last end", "checks", "memory"),
             [

@@ -71,6 +71,15 @@ class WorkerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     memory_bytes: int = 0
 
 
+class EmergencyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A freeze or break glass in force; whom it names is for the control socket alone."""
+
+    id: str
+    kind: str  # freeze, freeze_everything, break_glass or drill
+    source: str  # bundle or runtime
+    ends: str  # RFC 3339
+
+
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole, as `/status` shows it."""
 
@@ -84,5 +93,6 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     issuers: tuple[IssuerStatus, ...]
     journal: JournalStatus
     transport: TransportStatus
+    emergencies: tuple[EmergencyStatus, ...] = ()  # the first hundred to end
     decisions: Mapping[str, int] = {}  # since start, by reason
     workers: tuple[WorkerStatus, ...] = ()  # empty when one process serves alone

@@ -326,6 +326,7 @@ class Server:
             issuers=views.issuers(self._live, self._keys.status(), self._outside.introspection.status()),
             journal=views.journal(self._settings.journal, self._journal),
             transport=views.transport(self._settings.listen.tls, self._choice, self._addresses.grpc, reasons),
+            emergencies=views.emergencies(self._watch.in_force()),
             decisions=self._metrics.decisions(),
         )
 

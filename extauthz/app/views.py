@@ -1,9 +1,11 @@
 """What rooms know, in the words of the admin pages and of metric labels."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from extauthz.admin import BundleStatus, IssuerStatus, JournalStatus, TransportStatus
+from extauthz.admin import BundleStatus, EmergencyStatus, IssuerStatus, JournalStatus, TransportStatus
 from extauthz.bundle import STEPS
+from extauthz.guards import Summary
 from extauthz.journal import Journal, JournalOptions
 from extauthz.sources import IntrospectionStatus, JwksStatus, Live
 from extauthz.sources.bundles import BundleSource
@@ -11,6 +13,7 @@ from extauthz.telemetry import BundleLabels
 from extauthz.transport import Choice, TlsOptions
 
 _FINDINGS_SHOWN = 50
+_EMERGENCIES_SHOWN = 100
 
 
 def bundle(live: Live, source: BundleSource, age: float) -> BundleStatus:
@@ -63,6 +66,17 @@ def _introspection(status: IntrospectionStatus) -> str:
     if status.left_alone:
         return f"left alone: {status.error}"
     return f"failing: {status.error}" if status.error else "answering"
+
+
+def emergencies(in_force: Iterable[tuple[str, Summary]]) -> tuple[EmergencyStatus, ...]:
+    """What is frozen and opened, with where it stands; the first to end come first."""
+    rows = sorted(in_force, key=lambda found: found[1].end)[:_EMERGENCIES_SHOWN]
+    return tuple(
+        EmergencyStatus(
+            id=each.id, kind=each.kind, source=source, ends=datetime.fromtimestamp(each.end, UTC).isoformat()
+        )
+        for source, each in rows
+    )
 
 
 def journal(options: JournalOptions, running: Journal | None) -> JournalStatus:

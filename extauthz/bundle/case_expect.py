@@ -29,6 +29,7 @@ def differences(expect: ExpectSpec, decision: Decision) -> Iterable[str]:
         ("policy", expect.policy, evidence.policy),
         ("rule", expect.rule, evidence.rule),
         ("tenant", expect.tenant, evidence.tenant),
+        ("emergency", expect.emergency, evidence.emergency),
     )
     for name, expected, actual in pairs:
         if expected is not None and expected != actual:

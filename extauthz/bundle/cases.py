@@ -106,8 +106,8 @@ class Case(Struct, frozen=True):
         return mint_answer(issuers[question.issuer], members, self.now)
 
 
-def read_cases(document: Document, issuers: dict[str, Issuer]) -> list[Case]:
-    """The cases of a PolicyTest that has no errors."""
+def read_cases(document: Document, issuers: dict[str, Issuer], emergencies: Mapping[str, int]) -> list[Case]:
+    """The cases of a PolicyTest that has no errors. `emergencies`: when each begins, seconds since the epoch."""
     spec: PolicyTestSpec = document.spec
     now = int(spec.now.timestamp()) if isinstance(spec.now, datetime) else spec.now
     return [
@@ -115,7 +115,7 @@ def read_cases(document: Document, issuers: dict[str, Issuer]) -> list[Case]:
             test=document.name,
             file=document.tree.file,
             line=document.tree.line(("spec", "cases", index)),
-            now=DEFAULT_NOW if now is None else now,
+            now=emergencies.get(case.given.emergency, DEFAULT_NOW if now is None else now),
             spec=case,
             issuer=issuers.get(case.token.issuer) if case.token else None,
         )
@@ -146,6 +146,7 @@ def check_cases(documents: Documents) -> list[Finding]:
             names.add(case.name)
             _check_request(case, problems, at)
             _check_expect(case, rules, problems, (*at, "expect"))
+            _check_emergencies(case, documents, problems, at)
             if case.introspection is not None and not introspected:
                 problems.append(Problem((*at, "introspection"), "no Issuer has `introspection`: nobody would be asked"))
             known = documents.names["Issuer"]
@@ -203,6 +204,14 @@ def _check_certificates(case: CaseSpec, problems: list[Problem], at: Location) -
     if request.client_certificate and request.forwarded_certificate:
         message = "Envoy tells of one certificate: the peer's, or the one that a gateway saw"
         problems.append(Problem((*at, "forwardedCertificate"), message))
+
+
+def _check_emergencies(case: CaseSpec, documents: Documents, problems: list[Problem], at: Location) -> None:
+    for field, name in (("given", case.given.emergency), ("expect", case.expect.emergency or "")):
+        if name and not documents.knows("Emergency", name):
+            known = list(documents.names["Emergency"])
+            message = f"unknown emergency `{name}`{suggestion(name, known)}"
+            problems.append(Problem((*at, field, "emergency"), message, code="unknown-name"))
 
 
 def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Problem], at: Location) -> None:

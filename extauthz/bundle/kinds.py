@@ -123,6 +123,12 @@ class CaseSignedBodySpec(Struct, frozen=True, kw_only=True, forbid_unknown_field
     used: bool = False  # true: its `jti` was used before
 
 
+class GivenSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Under which circumstances a case is decided."""
+
+    emergency: str = ""  # name of an Emergency: the case is decided in its first second, instead of at `now`
+
+
 class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What must come out; what is absent is not compared."""
 
@@ -131,6 +137,7 @@ class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     policy: str | None = None  # name of the AccessPolicy that decided
     rule: str | None = None  # name of its rule
     tenant: str | None = None  # tenant of the resource
+    emergency: str | None = None  # name of the freeze or break glass that decided, or of the drill that would have
     upstream_headers: dict[str, str] = {}  # set by obligations, among others
     removed_headers: tuple[str, ...] = ()  # removed by obligations, among others
     client_headers: dict[str, str] = {}  # set by obligations on the response, among others
@@ -145,6 +152,7 @@ class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     name: str  # says what is claimed
     request: CaseRequestSpec
+    given: GivenSpec = GivenSpec()
     token: CaseTokenSpec | None = None  # absent: no verified token, `headers` may still hold a raw one
     dpop: CaseProofSpec | None = None  # absent: a token is sent as `Bearer`, without a proof
     signature: CaseSignatureSpec | None = None  # absent: the request is not signed

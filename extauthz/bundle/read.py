@@ -124,7 +124,9 @@ def _build(documents: Documents, compiled: Compiled, findings: list[Finding], di
         tokens=tokens,
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},
     )
-    cases = [case for document in documents.by_kind["PolicyTest"] for case in read_cases(document, compiled.issuers)]
+    begins = {summary.id: summary.begin for summary in compiled.emergencies.summaries}
+    tests = documents.by_kind["PolicyTest"]
+    cases = [case for document in tests for case in read_cases(document, compiled.issuers, begins)]
     return Built(
         snapshot=snapshot,
         issuers=tuple(compiled.issuers.values()),

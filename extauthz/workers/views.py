@@ -72,7 +72,8 @@ class Overview(Collector):
         inflight = sum(status.transport.inflight for status in found.values())
         addresses = ", ".join(seat.address for seat in self._seats)
         transport = replace(common.transport, address=addresses, serving=bool(serving), inflight=inflight)
-        return replace(whole, bundle=common.bundle, issuers=common.issuers, transport=transport)
+        shared = {"bundle": common.bundle, "issuers": common.issuers, "emergencies": common.emergencies}
+        return replace(whole, transport=transport, **shared)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of all workers, as of now."""

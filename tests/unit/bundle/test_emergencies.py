@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from extauthz.bundle import BundleError, lint_bundle, read_bundle
+from extauthz.bundle import BundleError, lint_bundle, read_bundle, run_tests
 from extauthz.check import decide
 from extauthz.model.decision import Allow, Decision
 from extauthz.model.ports import NoTokenCache
@@ -364,3 +364,47 @@ def test_what_is_over_is_a_warning_of_lint_and_activates_all_the_same() -> None:
     assert ("warning", "ended-emergency") == (found.severity, found.code)
     assert [] == lint_bundle(files, end - 1).warnings
     assert [] == read_bundle(files, NoTokenCache()).warnings
+
+
+CASES = """\
+apiVersion: extauthz.io/v1
+kind: PolicyTest
+metadata: {name: emergencies}
+spec:
+  cases:
+  - name: whatever its time, the break glass lets the named one in
+    request: {host: api.bank.test, path: /api/acme/loans/7}
+    given: {emergency: inc-1}
+    token: {issuer: bank, claims: {tenant_id: acme, sub: u1}}
+    expect: {outcome: allow, reason: break_glass_allowed, emergency: inc-1}
+  - name: nobody else
+    request: {host: api.bank.test, path: /api/acme/loans/7}
+    given: {emergency: inc-1}
+    token: {issuer: bank, claims: {tenant_id: acme, sub: u2}}
+    expect: {outcome: deny, reason: no_policy_matched, emergency: ""}
+  - name: and not at other times
+    request: {host: api.bank.test, path: /api/acme/loans/7}
+    token: {issuer: bank, claims: {tenant_id: acme, sub: u1}}
+    expect: {outcome: deny, reason: no_policy_matched}
+"""
+LATER = WHEN.replace("2026-01-01", "2027-03-01")
+
+
+def test_policy_tests_can_be_given_an_emergency() -> None:
+    built = read_bundle(bundle(signed(glass(when=LATER)), tests__staff=None, tests__cases=CASES), NoTokenCache())
+    assert [(), (), ()] == [result.differences for result in run_tests(built)]
+
+
+def test_policy_tests_can_name_the_time_instead() -> None:
+    text = CASES.replace("spec:\n", "spec:\n  now: 2027-03-01T01:00:00Z\n").replace(
+        "    given: {emergency: inc-1}\n", ""
+    )
+    built = read_bundle(bundle(signed(glass(when=LATER)), tests__staff=None, tests__cases=text), NoTokenCache())
+    last = ("outcome: expected `deny`, got `allow`", "reason: expected `no_policy_matched`, got `break_glass_allowed`")
+    assert [(), (), last] == [result.differences for result in run_tests(built)]
+
+
+def test_an_emergency_that_a_case_names_must_be_there() -> None:
+    (first, second) = findings(tests__cases=CASES.replace("inc-1}", "inc-9}", 2).split("  - name: nobody")[0])
+    assert first.startswith("tests/cases.yaml:8: spec.cases[0].given.emergency: unknown emergency `inc-9`")
+    assert second.startswith("tests/cases.yaml:10: spec.cases[0].expect.emergency: unknown emergency `inc-9`")
