@@ -1,5 +1,7 @@
 """Emergency documents for the small bundle."""
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 from msgspec import yaml
 
@@ -17,6 +19,12 @@ GLASS = (
 )
 WHY = "  justification: core banking is down\n"
 APPROVERS = BUNDLE.replace("{revision: small-1}\n", "\n  revision: small-1\n  approvers:\n" + YAML)
+
+
+def around_now(hours: float = 1, begin: float = -1) -> str:
+    """Times from `begin` hours from now for `hours` after now."""
+    now = datetime.now(UTC)
+    return f"  begin: {(now + timedelta(hours=begin)).isoformat()}\n  end: {(now + timedelta(hours=hours)).isoformat()}\n  ticket: INC-1\n"
 
 
 def freeze(*targets: str, when: str = WHEN) -> str:

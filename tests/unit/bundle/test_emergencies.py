@@ -1,7 +1,7 @@
 """`kind: Emergency`: what it takes, what it refuses with file and line, and what it does to decisions."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,17 +16,11 @@ from extauthz.model.request import Connection, Facts, Peer
 from extauthz.sources import GenerationalTokenCache
 from tests.approvers import PUBLIC, public_pem
 from tests.engine import Engine
-from tests.unit.bundle.emergency_documents import GLASS, HEAD, WHEN, WHY, bundle, freeze, glass, signed
+from tests.unit.bundle.emergency_documents import GLASS, HEAD, WHEN, WHY, around_now, bundle, freeze, glass, signed
 from tests.unit.bundle.small_bundle import BUNDLE, TENANCY
 
 FRONT = "spiffe://cluster.local/ns/web/sa/front"
 GRANT = "spec:\n  tenants: data.tenants\n  crossTenant: [{name: support, roles: [support], methods: [GET]}]\n"
-
-
-def around_now(hours: float = 1, begin: float = -1) -> str:
-    """Times from `begin` hours from now for `hours` after now."""
-    now = datetime.now(UTC)
-    return f"  begin: {(now + timedelta(hours=begin)).isoformat()}\n  end: {(now + timedelta(hours=hours)).isoformat()}\n  ticket: INC-1\n"
 
 
 def findings(*documents: str, severity: str = "error", **more: str) -> list[str]:

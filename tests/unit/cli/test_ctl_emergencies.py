@@ -11,8 +11,7 @@ import pytest
 from msgspec import yaml
 
 from tests.approvers import PUBLIC, pem
-from tests.unit.bundle.emergency_documents import freeze, glass, signed
-from tests.unit.bundle.test_emergencies import around_now
+from tests.unit.bundle.emergency_documents import around_now, freeze, glass, signed
 from tests.unit.cli.emergency_server import ACCOUNT, ROUTE, WHO, Running
 
 
