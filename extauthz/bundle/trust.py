@@ -151,6 +151,7 @@ def verify(manifest: bytes, signatures: bytes | None, trusted: Sequence[TrustedK
         raise refusal(SIGNATURE_FILE, "the bundle is not signed", "verify")
     by_id = {key.id: key for key in trusted}
     wrong, expired, strangers = "", "", ""
+    good: list[TrustedKey] = []
     for one in _parse(signatures).signatures:
         name = sha256(one.public_key).hexdigest()
         key = by_id.get(name)
@@ -163,7 +164,9 @@ def verify(manifest: bytes, signatures: bytes | None, trusted: Sequence[TrustedK
             date = datetime.fromtimestamp(key.not_after, UTC)
             expired = f"key {short} expired at {date:%Y-%m-%dT%H:%M:%SZ}: sign the bundle with a key that is valid"
         else:
-            return key
+            good.append(key)
+    if good:  # the one that lasts longest: when it ends, the bundle must have been signed anew
+        return max(good, key=lambda key: float("inf") if key.not_after is None else key.not_after)
     if strangers:
         strangers = f"signed by a key that is not trusted: {strangers[2:]}"
     raise refusal(SIGNATURE_FILE, wrong or expired or strangers or "the bundle is not signed", "verify")

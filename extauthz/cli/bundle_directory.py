@@ -9,7 +9,7 @@ from extauthz.bundle import Built, BundleError, read_bundle
 from extauthz.cli import ExitCode
 from extauthz.cli.bundle_report import finding_line
 from extauthz.model.ports import NoTokenCache
-from extauthz.sources import load_directory
+from extauthz.sources import load_files
 
 DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 FORMAT = click.option(
@@ -20,7 +20,7 @@ FORMAT = click.option(
 def read_or_exit(directory: Path) -> Built:
     """The bundle; one with errors ends the command with 3."""
     try:
-        return read_bundle(load_directory(directory), NoTokenCache())
+        return read_bundle(load_files(directory), NoTokenCache())
     except BundleError as error:
         for finding in error.findings:
             click.echo(finding_line(finding), err=True)

@@ -14,7 +14,7 @@ from extauthz.cli.bundle_findings import github, sarif
 from extauthz.cli.bundle_report import finding_line
 from extauthz.model.codes import CODES, ERRORS, WARNINGS
 from extauthz.model.problems import suggestion
-from extauthz.sources import load_directory
+from extauthz.sources import load_files
 
 
 def _check_codes(_context: click.Context, _parameter: click.Parameter, codes: tuple[str, ...]) -> frozenset[str]:
@@ -88,7 +88,7 @@ def _list(context: click.Context) -> None:
 
 def _read(directory: Path) -> tuple[list[Finding], Built | None]:
     try:
-        built = lint_bundle(load_directory(directory), int(time.time()))
+        built = lint_bundle(load_files(directory), int(time.time()))
     except BundleError as error:
         return error.findings, None
     return built.warnings, built

@@ -1,5 +1,6 @@
 """`extauthz bundle permit`: leave for a server to put an older bundle in force, with a name and a reason."""
 
+import os
 import re
 import sys
 import time
@@ -43,7 +44,7 @@ def permit(*, bundle: str, state: Path, operator: str, reason: str) -> None:
         if not text.strip() or len(text) > _MAX_TEXT or not text.isprintable():
             raise click.UsageError(_TEXTS)
     digest = _digest(bundle)
-    given = Permit(operator=operator, reason=reason, given=time.time())
+    given = Permit(operator=operator, uid=os.getuid(), reason=reason, given=time.time())
 
     def add(before: State) -> State:
         return replace(before, permits={**before.permits, digest: given})

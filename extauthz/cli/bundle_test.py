@@ -18,7 +18,7 @@ from extauthz.cli.bundle_directory import DIRECTORY, FORMAT
 from extauthz.cli.bundle_jobs import Files, processes, spread
 from extauthz.cli.bundle_junit import write_junit
 from extauthz.cli.bundle_report import finding_line, print_results
-from extauthz.sources import load_directory
+from extauthz.sources import load_files
 
 _CASES_WORTH_A_PROCESS = 400  # a process takes about as long to start as so many cases
 _REPORT = click.Path(dir_okay=False, path_type=Path)
@@ -76,7 +76,7 @@ def test(directory: Path, **given: Any) -> None:  # noqa: ANN401 - the fields of
 
 def _open(directory: Path) -> tuple[Files, Trial]:
     try:
-        files = load_directory(directory)
+        files = load_files(directory)
         return files, Trial(files)
     except BundleError as error:
         for finding in error.findings:

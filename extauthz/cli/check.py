@@ -12,7 +12,7 @@ from extauthz.cli import ExitCode
 from extauthz.cli.check_question import Question, answer, check_usage, question_options
 from extauthz.cli.check_text import print_text
 from extauthz.model.ports import NoTokenCache
-from extauthz.sources import load_directory
+from extauthz.sources import load_files
 
 EPILOG = """\b
 Examples:
@@ -56,7 +56,7 @@ def run(bundle: Path, question: Question, form: str, *, explain: bool) -> None:
 
 def _read(bundle: Path) -> Built:
     try:
-        return read_bundle(load_directory(bundle), NoTokenCache())
+        return read_bundle(load_files(bundle), NoTokenCache())
     except BundleError as error:
         for finding in error.findings:
             click.echo(str(finding), err=True)

@@ -1,7 +1,7 @@
 """The world coming in, in the background: bundles, and keys of issuers."""
 
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource
-from extauthz.sources.directory import load_directory, load_package
+from extauthz.sources.directory import load_directory, load_files, load_package
 from extauthz.sources.emergencies import (
     Change,
     EmergenciesOptions,
@@ -54,5 +54,6 @@ __all__ = [
     "UnknownEntryError",
     "load_directory",
     "load_emergencies",
+    "load_files",
     "load_package",
 ]

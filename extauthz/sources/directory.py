@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.bundle import BundleError, Package
+from extauthz.bundle import BundleError, Package, unpack
 from extauthz.bundle.finding import refusal
 from extauthz.bundle.package import (
     EXTENSIONS,
@@ -26,8 +26,10 @@ from extauthz.bundle.package import (
     SIGNATURE_FILE,
 )
 from extauthz.bundle.syntax import MAX_FILE_BYTES
+from extauthz.bundle.verify import Trust, verify_package
 
 _SEAL: Final = {MANIFEST_FILE: MAX_MANIFEST_BYTES, SIGNATURE_FILE: MAX_SIGNATURE_BYTES}
+_MAX_ARCHIVE_BYTES: Final = 256 << 20
 _ATTEMPTS: Final = 20
 _PAUSE: Final = 0.05  # seconds between two attempts to see the directory at rest
 
@@ -38,6 +40,25 @@ Listing = tuple[tuple[str, tuple[int, int, int, int, int]], ...]
 def load_directory(path: Path | str) -> dict[str, bytes]:
     """Every file of the bundle by its path below `path`, with `/`. Raises BundleError."""
     return load_package(path).files
+
+
+def load_files(path: Path | str) -> dict[str, bytes]:
+    """Every file of the bundle in a directory, or in an archive of one; nobody's signature is asked for.
+
+    Raises BundleError.
+    """
+    if not Path(path).is_file():
+        return load_directory(path)
+    try:
+        with Path(path).open("rb") as file:
+            archive = file.read(_MAX_ARCHIVE_BYTES + 1)
+    except OSError as error:
+        raise _refuse(str(path), f"the archive cannot be read: {_words(error)}") from None
+    if len(archive) > _MAX_ARCHIVE_BYTES:
+        raise _refuse(str(path), f"the archive has more than {_MAX_ARCHIVE_BYTES} bytes")
+    package = unpack(archive, str(path))
+    verify_package(package, Trust(), 0.0)
+    return package.files
 
 
 def load_package(path: Path | str) -> Package:

@@ -86,6 +86,13 @@ FAMILIES = (
     Family(
         "extauthz_bundle_too_old", "gauge", (), "1 while the source was not heard for too long, else 0.", across="max"
     ),
+    Family(
+        "extauthz_bundle_key_expires_timestamp_seconds",
+        "gauge",
+        (),
+        "When the key ends that vouches for the live bundle; absent when it does not.",
+        across="min",
+    ),
     Family("extauthz_jwks_keys", "gauge", ("issuer",), "Keys known.", across="min"),
     Family("extauthz_jwks_age_seconds", "gauge", ("issuer",), "Since the keys were last fetched.", across="max"),
     Family("extauthz_jwks_refreshes_total", "counter", ("issuer", "result"), "Attempts to fetch keys.", "refreshes"),
@@ -310,6 +317,8 @@ def _bundle(readings: Readings) -> Iterator[Metric]:
         yield counter("extauthz_bundle_steps_total", {tuple(step): count for step, count in source.steps.items()})
         yield gauge("extauthz_bundle_contact_age_seconds", {(): source.contact_age})
         yield gauge("extauthz_bundle_too_old", {(): int(source.too_old)})
+        if source.key_expires is not None:
+            yield gauge("extauthz_bundle_key_expires_timestamp_seconds", {(): source.key_expires})
 
 
 def _keys(readings: Readings) -> Iterator[Metric]:

@@ -26,6 +26,8 @@ class SourceReadings(Protocol):
     @property
     def too_old(self) -> bool: ...  # noqa: D102
     @property
+    def key_expires(self) -> float | None: ...  # noqa: D102
+    @property
     def steps(self) -> Mapping[tuple[str, str], int]: ...  # noqa: D102
 
 

@@ -525,6 +525,16 @@ def test_a_registry_serves_bundles_and_survives_its_lies(tmp_path: Path) -> None
         server.stop()
 
 
+def test_a_file_that_cannot_be_used_ends_the_start(tmp_path: Path, source: BundleServer) -> None:
+    server = Delivered(tmp_path, source)
+    server.set["bundle.fetch.caFile"] = tmp_path / "gone.pem"
+    code, lines = server.fail()
+    assert (4, [f"extauthz: `bundle`: `{tmp_path}/gone.pem` cannot be read: no such file or directory"]) == (
+        code,
+        lines,
+    )
+
+
 def test_a_trusted_key_that_is_not_there_ends_the_start(tmp_path: Path, source: BundleServer) -> None:
     server = Delivered(tmp_path, source)
     server.set["bundle.trust.keys"] = '[{"file": "/nowhere.pub"}]'

@@ -27,6 +27,10 @@ class HttpsOrigin:
         self._tag = ""
         self._held = False  # whether the server held the last question until there was something new, or long enough
 
+    def check(self) -> None:
+        """Read certificates, keys and tokens once. Raises UnreachableError."""
+        self._downloads.check()
+
     def fetch(self, patience: float) -> Brought | None:
         """The archive, or None for 304. Raises UnreachableError."""
         wait = int(min(self._options.wait_seconds, patience)) if self._tag else 0

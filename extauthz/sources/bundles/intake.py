@@ -124,6 +124,7 @@ class Intake:
             name=manifest.name,
             sequence=manifest.sequence,
             key=vouched.key.id if vouched.key else "",
+            key_expires=vouched.key.not_after if vouched.key else None,
             permit=state.permits.get(vouched.digest) if older else None,
         )
 

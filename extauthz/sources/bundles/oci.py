@@ -64,6 +64,10 @@ class OciOrigin:
         self._token = RegistryToken(reference, options, self._downloads)
         self._digest = ""
 
+    def check(self) -> None:
+        """Read certificates, keys and tokens once. Raises UnreachableError."""
+        self._downloads.check()
+
     def fetch(self, patience: float) -> Brought | None:  # noqa: ARG002 - registries do not hold questions
         """The archive, or None while the tag names the same manifest. Raises UnreachableError, BundleError."""
         uri = f"{self._base}/manifests/{self._reference.wanted}"

@@ -1,6 +1,5 @@
 """What every place that bundles come from has in common."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -31,6 +30,9 @@ class Origin(Protocol):
 
     where: str
 
+    def check(self) -> None:
+        """Look whether the files that the settings name can be used. Raises UnreachableError."""
+
     def fetch(self, patience: float) -> Brought | None:
         """What is there now; None when it is what was brought last, or what `knows` was told.
 
@@ -49,6 +51,3 @@ class Origin(Protocol):
 
     def stop(self) -> None:
         """Let the thread that asks go, at once."""
-
-
-Stopped = Callable[[], bool]

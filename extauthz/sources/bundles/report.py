@@ -21,6 +21,7 @@ class Activation(Struct, frozen=True, kw_only=True):
     name: str = ""  # of the bundle that was looked at, as its manifest says; "" without one
     sequence: int | None = None  # likewise
     key: str = ""  # id of the key that vouched for it; "" when nobody did
+    key_expires: float | None = None  # when that key ends, in seconds since the epoch; None when it does not
     permit: Permit | None = None  # the leave by which it came into force although it is older than what was
     step: Step | None = None  # where it ended; None when it came through
     findings: tuple[Finding, ...] = ()  # why it was rejected, or the warnings of what was activated
@@ -45,4 +46,5 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     heard: bool  # whether it was, ever
     contact_age: float  # seconds since it was last heard, or since the start
     too_old: bool
+    key_expires: float | None  # when the key that vouches for what is in force ends, in seconds since the epoch
     steps: Mapping[tuple[str, str], int]  # by step and `passed` or `failed`, since the start

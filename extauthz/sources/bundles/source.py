@@ -71,6 +71,11 @@ class BundleSource:
         A source afar is asked by `start`, and what was in force comes from the disk; a directory is looked at first.
         """
         self._intake.trust = load_trust(self._options.trust)
+        try:
+            self._origin.check()
+        except UnreachableError as error:
+            message = f"`bundle`: {error}"
+            raise OSError(message) from error
         if self._store is not None:
             heard = self._store.open().contact
             self._fresh = Freshness(self._options.max_age_seconds, self._clock, self._note_contact, heard)
@@ -100,6 +105,7 @@ class BundleSource:
             heard=self._fresh.heard,
             contact_age=self._fresh.age,
             too_old=self._fresh.left < 0,
+            key_expires=self.chosen.key_expires if self.chosen else None,
             steps=dict(self._steps),
         )
 

@@ -51,7 +51,8 @@ class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Permit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Leave to put an older bundle in force: who gave it, and why."""
 
-    operator: str
+    operator: str  # as they called themselves
+    uid: int  # as the kernel calls them
     reason: str
     given: float  # seconds since the epoch
 

@@ -36,6 +36,9 @@ class WatchedDirectory:
         self._changes: Iterator[object] = iter(())
         self._stopping = Event()
 
+    def check(self) -> None:
+        """There are none: a directory may come later."""
+
     def fetch(self, patience: float) -> Brought | None:  # noqa: ARG002 - a directory answers at once
         """The files once they rest. Raises BundleError."""
         state = self._settled()

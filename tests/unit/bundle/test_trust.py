@@ -133,6 +133,17 @@ def test_an_expired_key_vouches_for_nothing() -> None:
     assert "expired" in refusal(package, expiring, float("nan"))
 
 
+def test_of_several_good_signatures_the_one_that_lasts_longest_counts() -> None:
+    """When its key ends, the bundle must have been signed anew; who watches for that must see the right day."""
+    old = OLD.package(files())
+    both = replace(old, signatures=sign(old.manifest or b"", [NEW.key], old.signatures))
+    for ends, expected in (((NOW + 5, NOW + 9), NEW), ((NOW + 9, NOW + 5), OLD), ((NOW + 9, None), NEW)):
+        trust = Trust((TrustedKey(OLD.id, ends[0]), TrustedKey(NEW.id, ends[1])), required=True)
+        found = verify_package(both, trust, NOW).key
+        assert found is not None
+        assert expected.id == found.id
+
+
 def test_only_the_bundle_that_is_meant_is_taken() -> None:
     """A key that signs for staging too must not bring staging's bundle into production."""
     trust = replace(TRUST, name="production")

@@ -164,3 +164,15 @@ def test_an_archive_that_cannot_be_written_leaves_the_old_one(site: Path) -> Non
     assert (4, b"old") == (result.exit_code, (site / "out" / "x.tar.gz").read_bytes())
     shutil.rmtree(site / "out")
     assert 4 == run("build", site / "small", "-o", site / "out" / "x.tar.gz").exit_code
+
+
+def test_other_commands_read_archives_too(site: Path) -> None:
+    archive = site / "x.tar.gz"
+    run("build", site / "small", "-o", archive)
+    for command in ("lint", "test", "show"):
+        of_archive, of_directory = run(command, archive), run(command, site / "small")
+        assert 0 == of_archive.exit_code, of_archive.output
+        assert of_directory.output.replace(str(site / "small"), str(archive)) == of_archive.output
+    archive.write_bytes(archive.read_bytes()[:-1])
+    result = run("test", archive)
+    assert (3, True) == (result.exit_code, "the archive is truncated" in result.output)

@@ -82,7 +82,7 @@ def test_marks_only_rise(store: BundleStore) -> None:
 def test_leave_to_go_back_ends_when_something_newer_comes(store: BundleStore) -> None:
     put(store, 7)
     older = put(store, 3)
-    permit = Permit(operator="ana", reason="INC-1", given=1.0)
+    permit = Permit(operator="ana", uid=0, reason="INC-1", given=1.0)
     store.update(lambda state: replace(state, permits={older.digest: permit}))
     put(store, 3)
     assert {older.digest: permit} == store.state().permits, "it is needed after a restart"
