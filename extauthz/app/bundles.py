@@ -56,10 +56,8 @@ def _activated(activation: Activation, about: dict[str, str], note: Note) -> Non
         log.info("bundle activated", extra={"revision": activation.revision, "digest": activation.digest})
         return
     permit = activation.permit
-    note(
-        "bundle_rolled_back",
-        _said({**now, "operator": permit.operator, "uid": str(permit.uid), "reason": permit.reason}),
-    )
+    leave = {"operator": permit.operator, "uid": str(permit.uid), "reason": permit.reason}
+    note("bundle_rolled_back", _said({**now, **leave}))
     log.warning("bundle rolled back", extra={"revision": activation.revision, "operator": permit.operator})
 
 
