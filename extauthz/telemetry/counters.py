@@ -1,26 +1,68 @@
 """Counters that several threads add to without a lock and without a lost increment.
 
-Every thread adds to a dictionary of its own; a scrape copies and sums them. A copy of a dictionary is one step under
+Every thread adds to dictionaries of its own; a scrape copies and sums them. A copy of a dictionary is one step under
 the interpreter lock, so a scrape never sees half an update. One addition costs about 0.1 us.
 """
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Final
 
 Key = tuple[str, ...]  # name of the family, values of its labels
 Exemplar = tuple[str, float, float]  # trace id, seconds, time
 
 
+Series = Callable[[Any], Iterable[Key]]  # the series that something counted as one adds to
+
+# What is counted as one, at most: it is written out when that changes, 2 us each.
+_MAX_ALIKE: Final = 2048
+
+
 class Shard:
     """What one thread has counted."""
 
-    __slots__ = ("counts", "exemplars", "sums", "thread")
+    __slots__ = ("_kept", "exemplars", "sums", "thread")
 
     def __init__(self, thread: threading.Thread) -> None:
         self.thread = thread
-        self.counts: defaultdict[Key, int] = defaultdict(int)
+        # Replaced as one, so that a scrape finds everything counted exactly once.
+        self._kept: tuple[defaultdict[Key, int], Series, dict[Hashable, int]] = (defaultdict(int), _nothing, {})
         self.sums: defaultdict[str, float] = defaultdict(float)
         self.exemplars: dict[tuple[str, int], Exemplar] = {}
+
+    @property
+    def counts(self) -> defaultdict[Key, int]:
+        """By series, as far as they were counted by series."""
+        return self._kept[0]
+
+    def count_as_one(self, what: Hashable, series: Series) -> None:
+        """Add one to all series of `what`. For the thread itself alone."""
+        counts, before, alike = self._kept
+        if series is not before:
+            counts, alike = self.written_out(), {}
+            self._kept = (counts, series, alike)
+        count = alike.get(what)
+        if count is not None:
+            alike[what] = count + 1
+            return
+        for key in series(what):
+            counts[key] += 1
+        if len(alike) < _MAX_ALIKE:
+            alike[what] = 0  # from the second one on
+
+    def written_out(self) -> defaultdict[Key, int]:
+        """All counts, by series."""
+        counts, series, alike = self._kept
+        found = defaultdict(int, counts)
+        for what, count in dict(alike).items():
+            for key in series(what) if count else ():
+                found[key] += count
+        return found
+
+
+def _nothing(_: Hashable) -> Iterable[Key]:
+    return ()
 
 
 class Shards:
@@ -56,7 +98,7 @@ class Shards:
 
 def add(total: Shard, part: Shard) -> None:
     """Count into `total` what `part` has; of two exemplars the newer stays."""
-    for key, count in dict(part.counts).items():
+    for key, count in part.written_out().items():
         total.counts[key] += count
     for outcome, seconds in dict(part.sums).items():
         total.sums[outcome] += seconds

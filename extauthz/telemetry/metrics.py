@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 
 from extauthz.guards import Summary
 from extauthz.model.decision import Allow
-from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.telemetry.business import Business
 from extauthz.telemetry.counters import Shards
@@ -23,8 +22,8 @@ from extauthz.telemetry.families import BOUNDS, Readings, families
 from extauthz.telemetry.options import MetricsOptions
 from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
 from extauthz.telemetry.report import Report, report
+from extauthz.telemetry.tallies import OTHER, Names, tally
 
-OTHER = "other"
 SHED_CAUSES = frozenset({"queue", "verification", "tenant", "deadline", "draining", "connection", "memory", OTHER})
 ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "unreachable", "rolled_back", OTHER})
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
@@ -35,12 +34,6 @@ INTROSPECTION_RESULTS = frozenset(
 )
 CHANGES = frozenset({"allow_to_deny", "deny_to_allow", OTHER})
 
-# A verification ended in one of these; any other reason with a known subject counts as `valid`.
-_TOKEN_FAILURES = frozenset(
-    [reason for reason in Reason if reason.shape == "token"]
-    + [Reason.KEYS_UNAVAILABLE, Reason.INTROSPECTION_UNAVAILABLE, Reason.ROLES_INVALID, Reason.TENANT_CLAIM_INVALID]
-)
-_ENFORCED = {Reason.POLICY_ALLOWED: "allow", Reason.POLICY_DENIED: "deny", Reason.CONDITION_ERROR: "deny"}
 MAX_EMERGENCIES = 100  # ids that get series of their own; operators may order any number in the life of a process
 _SAMPLED = frozenset("13579bdf")  # last digit of a traceparent whose sampled flag is set
 
@@ -53,10 +46,8 @@ class Metrics(Collector):
         self._business = Business(options.business)
         self._clock = clock
         self._bundle: BundleLabels | None = None
-        self._profiles: frozenset[str] = frozenset()
-        self._tenants: frozenset[str] = frozenset()
-        self._rules: Mapping[str, frozenset[str]] = {}
-        self._issuers: frozenset[str] = frozenset()
+        self._names = Names()
+        self._series = self._names.series
         self._keys: dict[str, tuple[int, float | None]] = {}
         self._journal: Callable[[], JournalReadings] | None = None
         self._revocations: Callable[[], Mapping[str, int]] = dict
@@ -80,49 +71,24 @@ class Metrics(Collector):
     def observe(self, record: DecisionRecord) -> None:
         """Count one Check."""
         shard = self._shards.mine()
-        counts = shard.counts
         decision = record.decision
-        evidence, reason = decision.evidence, decision.reason
-        outcome = reason.outcome
-        profile = evidence.profile if evidence.profile in self._profiles or not evidence.profile else OTHER
-        counts["checks", outcome, reason.code, profile] += 1
-
         duration = max(0.0, record.duration)  # the clock may have been set back meanwhile
         place = bisect_left(BOUNDS, duration)
-        counts["duration", outcome, str(place)] += 1
+        shard.count_as_one(tally(decision, place), self._series)
+        outcome = decision.reason.outcome
         shard.sums[outcome] += duration
         if record.traceparent[-1:] in _SAMPLED:
             shard.exemplars[outcome, place] = (record.traceparent[3:35], duration, record.time)
 
-        counts["tenants", evidence.tenant if evidence.tenant in self._tenants else OTHER, outcome] += 1
-        if evidence.policy and reason in _ENFORCED:
-            counts["policies", *self._rule(evidence.policy, evidence.rule), _ENFORCED[reason], "enforce"] += 1
-        for match in evidence.shadow:
-            effect = match.effect if match.effect in {"allow", "deny"} else OTHER
-            counts["policies", *self._rule(match.policy, match.rule), effect, "shadow"] += 1
-
-        subject = evidence.subject
-        if reason in _TOKEN_FAILURES or subject.has_token:
-            # A refused token proves no subject, but it is known whose it claimed to be.
-            name = subject.issuer_name or ("" if isinstance(decision, Allow) else decision.issuer)
-            issuer = name if name in self._issuers or not name else OTHER
-            result = reason.code if reason in _TOKEN_FAILURES else "valid"
-            counts["verifications", issuer, result, "true" if evidence.token_cached else "false"] += 1
-
+        evidence = decision.evidence
         if evidence.emergency:
-            counts["emergency_uses", evidence.emergency_kind, self._emergency(evidence.emergency)] += 1
+            shard.counts["emergency_uses", evidence.emergency_kind, self._emergency(evidence.emergency)] += 1
             self._on_use(record)
 
         if self._business.counters:
             metadata = decision.obligations.metadata if isinstance(decision, Allow) else ()
             for key in self._business.keys(record, dict(metadata)):
-                counts[key] += 1
-
-    def _rule(self, policy: str, rule: str) -> tuple[str, str]:
-        rules = self._rules.get(policy)
-        if rules is None:
-            return OTHER, OTHER
-        return policy, rule if rule in rules else OTHER
+                shard.counts[key] += 1
 
     def _emergency(self, name: str) -> str:
         if name not in self._used and len(self._used) < MAX_EMERGENCIES:
@@ -133,8 +99,8 @@ class Metrics(Collector):
 
     def set_bundle(self, labels: BundleLabels) -> None:
         """The bundle that decides from now on. Series of names that are gone stay until the process ends."""
-        self._profiles, self._tenants, self._rules = labels.profiles, labels.tenants, dict(labels.rules)
-        self._issuers = labels.issuers
+        self._names = Names(labels.profiles, labels.tenants, labels.issuers, dict(labels.rules))
+        self._series = self._names.series
         self._keys = {issuer: keys for issuer, keys in self._keys.items() if issuer in labels.issuers}
         self._bundle = labels
 
@@ -144,17 +110,17 @@ class Metrics(Collector):
 
     def set_keys(self, issuer: str, keys: int, fetched_at: float | None) -> None:
         """Keys known for an issuer; `fetched_at` in seconds since the epoch, None for keys of the bundle."""
-        if issuer in self._issuers:
+        if issuer in self._names.issuers:
             self._keys = {**self._keys, issuer: (keys, fetched_at)}
 
     def refresh(self, issuer: str, result: str) -> None:
         """Count an attempt to fetch an issuer's keys."""
-        known = issuer if issuer in self._issuers else OTHER
+        known = issuer if issuer in self._names.issuers else OTHER
         self._count("refreshes", known, result if result in REFRESH_RESULTS else OTHER)
 
     def disagreement(self, change: Literal["allow_to_deny", "deny_to_allow"], policy: str) -> None:
         """Count a Check that the candidate bundle decides differently."""
-        self._count("disagreements", change if change in CHANGES else OTHER, self._rule(policy, "")[0])
+        self._count("disagreements", change if change in CHANGES else OTHER, self._names.rule(policy, "")[0])
 
     def shed(self, cause: str) -> None:
         """Count a Check refused without a decision."""
@@ -167,7 +133,7 @@ class Metrics(Collector):
 
     def introspection(self, issuer: str, result: str) -> None:
         """Count what became of a question to an issuer."""
-        known = issuer if issuer in self._issuers else OTHER
+        known = issuer if issuer in self._names.issuers else OTHER
         self._count("introspections", known, result if result in INTROSPECTION_RESULTS else OTHER)
 
     def set_transport(self, kind: str, *, fell_back: bool) -> None:

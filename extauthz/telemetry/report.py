@@ -36,7 +36,7 @@ class Report(Struct, frozen=True, kw_only=True):
     def shard(self) -> Shard:
         """The counts as a scrape takes them."""
         found = Shard(threading.current_thread())
-        found.counts = defaultdict(int, self.counts)
+        found.counts.update(self.counts)
         found.sums = defaultdict(float, self.sums)
         found.exemplars = dict(self.exemplars)
         return found
