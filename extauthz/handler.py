@@ -9,7 +9,6 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from os import urandom
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,7 +25,16 @@ from extauthz.questions import Nobody, Outside
 from extauthz.snapshot import Snapshot
 from extauthz.sources import Live
 from extauthz.transport import Arrival, Later
-from extauthz.wire import LAST_RESORT, AnswerContext, AnswerWriter, InboundOptions, OutboundOptions, read_check
+from extauthz.wire import (
+    LAST_RESORT,
+    AnswerContext,
+    AnswerWriter,
+    InboundOptions,
+    OutboundOptions,
+    decision_id,
+    interaction_id,
+    read_check,
+)
 
 log = logging.getLogger("extauthz.handler")
 
@@ -106,7 +114,9 @@ class Handler:
         if arrival.deadline is not None and arrival.deadline <= now:
             self._on_shed("deadline")
             return self.refuse(Reason.DEADLINE_EXCEEDED)
-        trace = arrival.traceparent if _TRACEPARENT.fullmatch(arrival.traceparent) else ""
+        trace = arrival.traceparent
+        if trace and not _TRACEPARENT.fullmatch(trace):
+            trace = ""
         check = _Check(arrival.raw, _UNREAD, world, now - arrival.waited, trace, arrival.deadline, {})
         try:
             check.asked = read_check(arrival.raw, self._options.inbound)
@@ -157,23 +167,23 @@ class Handler:
     def _write(self, decision: Decision, check: "_Check") -> "_Draft":
         """The answer and its evidence."""
         asked, world = check.asked, check.world
-        decision_id, generated = _new_ids()
+        facts = asked.facts
         context = AnswerContext(
-            decision_id=decision_id,
-            interaction_id=asked.facts.interaction_id or generated,
+            decision_id=decision_id(),
+            interaction_id=facts.interaction_id or interaction_id(),
             revision=world.revision if world else "",
-            facts=asked.facts,
+            facts=facts,
         )
         decision, answer = self._writer.conclude(decision, context)
         record = DecisionRecord(
-            decision_id=decision_id,
+            decision_id=context.decision_id,
             interaction_id=context.interaction_id,
             interaction_id_source=_source_of_interaction_id(asked),
             time=check.at,
             duration=self._clock() - check.at,
             revision=context.revision,
             digest=world.digest if world else "",
-            facts=asked.facts,
+            facts=facts,
             decision=decision,
             status=decision.reason.status,
             traceparent=check.trace,
@@ -236,7 +246,7 @@ class Handler:
                 log.error("an observer failed: %s", _Where(error))  # noqa: TRY400
 
 
-class _Check(Struct):
+class _Check(Struct, gc=False):
     """One Check on its way, with what it has been told from outside."""
 
     raw: bytes
@@ -248,7 +258,7 @@ class _Check(Struct):
     known: dict[Question, bytes | bool]
 
 
-class _Draft(Struct, frozen=True):
+class _Draft(Struct, frozen=True, gc=False):
     """An answer that may leave when its record is kept."""
 
     check: _Check
@@ -285,13 +295,6 @@ class _Where:
         frames = traceback.extract_tb(self._error.__traceback__)[-_FRAMES:]
         places = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
         return f"{type(self._error).__name__} at {' < '.join(places)}"
-
-
-def _new_ids() -> tuple[str, str]:
-    """A decision id of 128 random bits, and a UUID version 4 (RFC 9562 section 5.4) at a fifth of uuid4's cost."""
-    text = urandom(32).hex()
-    variant = "89ab"[int(text[48], 16) & 3]
-    return text[:32], f"{text[32:40]}-{text[40:44]}-4{text[45:48]}-{variant}{text[49:52]}-{text[52:]}"
 
 
 def _source_of_interaction_id(asked: Asked) -> str:

@@ -58,7 +58,7 @@ STEPS: list[tuple[str, int, Any, str]] = [
     ("revocation", 1, extauthz.check, "refuse_revoked"),
     ("tenancy", 1, TenancyGuard, "resolve"),
     ("policy", 1, PolicySet, "evaluate"),
-    ("ids", 0, extauthz.handler, "_new_ids"),
+    ("ids", 0, extauthz.handler, "decision_id"),
     ("DecisionRecord", 0, extauthz.handler, "DecisionRecord"),
     ("write and settle", 0, AnswerWriter, "conclude"),
     ("journal.record_all", 0, Journal, "record_all"),

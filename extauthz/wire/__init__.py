@@ -3,6 +3,7 @@
 Messages are read with upb and written by hand; `twin` does both with an independent implementation.
 """
 
+from extauthz.wire.ids import decision_id, interaction_id
 from extauthz.wire.inbound import InboundOptions, read_check
 from extauthz.wire.options import OutboundOptions
 from extauthz.wire.outbound import LAST_RESORT, AnswerContext, AnswerWriter, write_answer
@@ -15,6 +16,8 @@ __all__ = [
     "AnswerWriter",
     "InboundOptions",
     "OutboundOptions",
+    "decision_id",
+    "interaction_id",
     "peek_credential",
     "read_check",
     "settle",
