@@ -55,7 +55,7 @@ STEPS: list[tuple[str, int, Any, str]] = [
     ("FAPI headers", 1, FapiHeaders, "check_headers"),
     ("credential and token", 1, extauthz.check, "identify"),
     ("possession", 1, extauthz.check, "prove_possession"),
-    ("revocation", 1, extauthz.check, "refuse_revoked"),
+    ("emergencies", 1, extauthz.check, "in_force"),
     ("tenancy", 1, TenancyGuard, "resolve"),
     ("policy", 1, PolicySet, "evaluate"),
     ("ids", 0, extauthz.handler, "decision_id"),
