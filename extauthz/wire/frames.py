@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from extauthz.model.decision import Allow, Evidence, Obligations
 from extauthz.model.memo import Memo
+from extauthz.model.reasons import Reason
 from extauthz.wire import encode
 from extauthz.wire.options import INTERACTION_HEADER, OutboundOptions
 
@@ -32,6 +33,7 @@ _KIND_BYTES: Final = 800  # of an entry beside the frame's own bytes: the kind, 
 class Kind(Struct, frozen=True, gc=False):
     """What allows of the same frame have in common."""
 
+    reason: Reason
     subject_length: int
     issuer: str
     client: str
@@ -72,6 +74,7 @@ class Frames:
         ):
             return None
         return Kind(
+            decision.reason,
             len(who.id),
             who.issuer,
             who.client,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from extauthz.model.decision import Allow, Evidence, Obligations
+from extauthz.model.reasons import Reason
 from extauthz.model.subject import Subject
 from extauthz.wire import AnswerContext, AnswerWriter, OutboundOptions
 from extauthz.wire.frames import _MAX_BYTES, _MAX_FRAMES
@@ -39,14 +40,17 @@ def contexts():
     )
 
 
-@given(allows, st.lists(st.tuples(subject_ids, contexts()), min_size=2, max_size=6))
+REASONS = [reason for reason in Reason if reason.outcome == "allow"]
+
+
+@given(allows, st.lists(st.tuples(st.sampled_from(REASONS), subject_ids, contexts()), min_size=2, max_size=8))
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_spliced_is_what_would_be_written_anew(allow, askers):
     options = OutboundOptions()
     writer = AnswerWriter(options)
-    for subject_id, context in askers:
+    for reason, subject_id, context in askers:
         subject = replace(allow.evidence.subject, id=subject_id)
-        decision = replace(allow, evidence=replace(allow.evidence, subject=subject))
+        decision = replace(allow, reason=reason, evidence=replace(allow.evidence, subject=subject))
         settled, answer = writer.conclude(decision, context)
         assert (settled, answer) == AnswerWriter(options).conclude(decision, context)
         assert answer == CheckResponse.FromString(answer).SerializeToString(deterministic=True)
