@@ -41,10 +41,9 @@ def differences(expect: ExpectSpec, decision: Decision) -> Iterable[str]:
     yield from _values("setQuery", expect.set_query, dict(found.set_query))
     yield from _missing("removedQuery", expect.removed_query, found.removed_query)
     yield from _values("metadata", expect.metadata, dict(found.metadata))
-    if expect.shadow is not None:
-        matched = {f"{match.policy}/{match.rule}" for match in evidence.shadow}
-        yield from (f"shadow: expected `{name}` to match" for name in sorted({*expect.shadow} - matched))
-        yield from (f"shadow: expected `{name}` not to match" for name in sorted(matched - {*expect.shadow}))
+    shadow = [f"{match.policy}/{match.rule}" for match in evidence.shadow]
+    yield from _same("shadow", expect.shadow, shadow, "match")
+    yield from _same("conditionErrors", expect.condition_errors, evidence.condition_errors, "err")
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
@@ -55,6 +54,14 @@ def _values(field: str, expected: Mapping[str, str], actual: Mapping[str, str]) 
     for name, value in expected.items():
         if actual.get(name) != value:
             yield f"{field}.{name}: expected {_show(value)}, got {_show(actual.get(name, ''))}"
+
+
+def _same(field: str, expected: Iterable[str] | None, actual: Iterable[str], verb: str) -> Iterable[str]:
+    """Both name the same rules."""
+    if expected is not None:
+        wanted, found = set(expected), set(actual)
+        yield from (f"{field}: expected `{name}` to {verb}" for name in sorted(wanted - found))
+        yield from (f"{field}: expected `{name}` not to {verb}" for name in sorted(found - wanted))
 
 
 def _missing(field: str, expected: Iterable[str], actual: tuple[str, ...]) -> Iterable[str]:

@@ -234,7 +234,8 @@ def _check_expect(case: CaseSpec, rules: dict[str, set[str]], problems: list[Pro
     if expect.outcome != "allow" and obliged(expect):
         problems.append(Problem((*at, "outcome"), "only an allowed request has headers to expect"))
     known = {f"{policy}/{rule}" for policy, names in rules.items() for rule in names}
-    for index, name in enumerate(expect.shadow or ()):
-        if name not in known and rules.get(name.partition("/")[0]) != set():
-            message = f"unknown rule `{name}`{suggestion(name, sorted(known))}"
-            problems.append(Problem((*at, "shadow", index), message, code="unknown-name"))
+    for field, listed in (("shadow", expect.shadow), ("conditionErrors", expect.condition_errors)):
+        for index, name in enumerate(listed or ()):
+            if name not in known and rules.get(name.partition("/")[0]) != set():
+                message = f"unknown rule `{name}`{suggestion(name, sorted(known))}"
+                problems.append(Problem((*at, field, index), message, code="unknown-name"))

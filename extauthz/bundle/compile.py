@@ -15,6 +15,7 @@ from extauthz.bundle.fapi_profile import apply_profile
 from extauthz.bundle.finding import BundleError, Finding
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.memory import Memory
+from extauthz.bundle.policies import compile_all
 from extauthz.bundle.revocations import Known, compile_revocation, issuer_names
 from extauthz.bundle.sender import compile_sender_constraint
 from extauthz.bundle.signing import compile_signing
@@ -45,7 +46,7 @@ from extauthz.model.hosts import HostPattern, parse_host_pattern
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.subject import SERVICE
-from extauthz.policy import NamedPolicy, Names, PolicyMemory, PolicySet, compile_policies
+from extauthz.policy import PolicyMemory, PolicySet
 from extauthz.snapshot import Profile
 
 
@@ -86,10 +87,8 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes], memory: 
         for document in documents.by_kind["SecurityProfile"]
         if (profile := _compile_profile(document, documents, issuers, (tenancy, tenants), files, findings))
     ]
-    guards = [guard for profile in profiles for guard in (profile.fapi, profile.tenancy) if guard is not None]
-    read_headers = frozenset[str]().union(*(guard.read_headers for guard in guards))
     known = memory.policies if memory is not None else PolicyMemory()
-    policies = _compile_policies(documents, tenants, read_headers, findings, known)
+    policies = compile_all(documents, tenants, profiles, findings, known)
     approvers = _compile_approvers(documents, findings)
     emergencies = _compile_emergencies(documents, issuers, tenants, approvers, findings)
     return Compiled(issuers, keys, tenants, tuple(profiles), policies, emergencies, approvers, findings)
@@ -263,25 +262,3 @@ def _compile_emergencies(
             opened += [found.glass] if found.glass else []
             summaries.append(found.summary)
     return listed(entries, tuple(opened), tuple(summaries))
-
-
-def _compile_policies(
-    documents: Documents,
-    tenants: TenantRegistry,
-    read_headers: frozenset[str],
-    findings: list[Finding],
-    memory: PolicyMemory,
-) -> PolicySet:
-    policies = documents.by_kind["AccessPolicy"]
-    issuers = frozenset() if documents.unread else frozenset(documents.names["Issuer"])
-    if issuers and any(
-        profile.spec.authentication.service.mode == "instead" for profile in documents.by_kind["SecurityProfile"]
-    ):
-        issuers |= {SERVICE}
-    names = Names(tenants=frozenset(tenants), issuers=issuers)
-    named = [NamedPolicy(document.name, document.spec) for document in policies]
-    problems: list[list[Problem]] = [[] for _ in named]
-    compiled = compile_policies(named, names, documents.data, problems, read_headers, memory=memory)
-    for document, found in zip(policies, problems, strict=True):
-        findings += document.findings(found)
-    return compiled

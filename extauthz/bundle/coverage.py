@@ -22,6 +22,7 @@ RuleKey = tuple[str, str]  # policy and rule
 _BY_POLICY = frozenset(
     {
         Reason.POLICY_ALLOWED,
+        Reason.BREAK_GLASS_ALLOWED,
         Reason.POLICY_DENIED,
         Reason.CONDITION_ERROR,
         Reason.NO_POLICY_MATCHED,

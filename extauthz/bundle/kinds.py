@@ -145,6 +145,7 @@ class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     removed_query: tuple[str, ...] = ()  # query parameters removed by obligations, among others
     metadata: dict[str, str] = {}  # dynamic metadata added by obligations, among others
     shadow: tuple[str, ...] | None = None  # `policy/rule` of all rules in shadow mode that match, in any order
+    condition_errors: tuple[str, ...] | None = None  # `policy/rule` of all rules that could not be computed
 
 
 class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -71,13 +71,15 @@ class Cover:
         """The profiles under which such a request can come, by name; none for malformed patterns."""
         key = (hosts, path)
         if key not in self._profiles:
-            pattern = parse_pattern(path)
-            found: set[str] = set()
-            for host in map(parse_host_pattern, hosts):
-                if isinstance(host, HostPattern) and isinstance(pattern, PathPattern):
-                    found.update(route.profile for route in self._in_order(host, pattern))
-            self._profiles[key] = tuple(sorted(found))
+            self._profiles[key] = tuple(sorted({route.profile for route in self.routes(hosts, path)}))
         return self._profiles[key]
+
+    def routes(self, hosts: tuple[str, ...], path: str) -> Iterator[Route]:
+        """The routes under which such a request can come; none for malformed patterns."""
+        pattern = parse_pattern(path)
+        for host in map(parse_host_pattern, hosts):
+            if isinstance(host, HostPattern) and isinstance(pattern, PathPattern):
+                yield from self._in_order(host, pattern)
 
     def _in_order(self, host: HostPattern, pattern: PathPattern) -> Iterator[Route]:
         """As requests find them: what stands behind a route that covers all of them is never reached."""

@@ -4,14 +4,14 @@ Rule 1: warnings alone, and only what holds for every request: silence says noth
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final
 
+from extauthz.bundle.above import Above, vouching
 from extauthz.bundle.compile import Compiled
 from extauthz.bundle.documents import Documents
 from extauthz.bundle.finding import Finding
-from extauthz.bundle.routes import Cover
 from extauthz.model.problems import Problem
-from extauthz.model.subject import SERVICE
 from extauthz.policy import NamedPolicy
 from extauthz.policy.reach.boxes import Box, Span
 from extauthz.policy.reach.examine import Examined
@@ -25,8 +25,8 @@ _OWN: Final = frozenset({"subject.tenant", "resource.tenant", "subject.id"})
 def lint_rules(documents: Documents, compiled: Compiled, examined: Examined) -> Iterator[Finding]:
     """Warnings about rules; the documents have no errors."""
     policies = documents.by_kind["AccessPolicy"]
-    above = _Above(compiled.profiles)
-    for index, problem in examined.problems(above.outside):
+    above = Above(compiled.profiles)
+    for index, problem in examined.problems(partial(outside, above)):
         yield policies[index].tree.finding(problem)
     if len(compiled.tenants):
         grants = {
@@ -44,58 +44,34 @@ def examine(documents: Documents) -> Examined:
     return Examined(policies, documents.data)
 
 
-class _Above:
-    """The profiles under which the requests of a box can come."""
-
-    def __init__(self, profiles: Iterable[Profile]) -> None:
-        self._by_name = {profile.name: profile for profile in profiles}
-        self._cover = Cover(self._by_name.values())
-
-    def profiles(self, box: Box) -> list[Profile]:
-        """Every profile that some request in the box may have."""
-        hosts = ("*",) if box.hosts is None else tuple(host.text for host in box.hosts)
-        # The last list is that of `to`, which is within `match` for whatever matches at all.
-        paths = [path.text for path in box.paths[-1]] if box.paths else ["/**"]
-        return [self._by_name[name] for path in paths for name in self._cover.profiles(hosts, path)]
-
-    def outside(self, span: Span, box: Box) -> str:
-        """Why the profiles let nobody through whom the box names; "" when they may."""
-        if span.decides_connections or span.effect == "deny":
-            return ""  # deny rules cover paths in any case, so that other profiles may be above
-        profiles = self.profiles(box)
-        if not profiles:
-            return ""  # told where the paths are written
-        known = [profile for profile in profiles if profile.authentication.mode != "none"]
-        names = _listed(profile.name for profile in profiles)
-        if not known and box.needs_caller:
-            return f"it asks who calls, but {names} identifies nobody (`mode: none`)"
-        if not known and box.tenant:
-            return f"it is about tenant `{box.tenant}`, but under {names} no request has a tenant (`mode: none`)"
-        for texts in box.texts:
-            if texts.attribute == "issuers" and texts.exact and texts.patterns.isdisjoint(_vouching(known)):
-                wanted = _quoted(texts.patterns)
-                return f"{names} accepts no token of {wanted}"
-        return ""
+def outside(above: Above, span: Span, box: Box) -> str:
+    """Why the profiles let nobody through whom the box names; "" when they may."""
+    if span.decides_connections or span.effect == "deny":
+        return ""  # deny rules cover paths in any case, so that other profiles may be above
+    profiles = above.of_box(box)
+    if not profiles:
+        return ""  # told where the paths are written
+    known = [profile for profile in profiles if profile.authentication.mode != "none"]
+    names = _listed(profile.name for profile in profiles)
+    if not known and box.needs_caller:
+        return f"it asks who calls, but {names} identifies nobody (`mode: none`)"
+    if not known and box.tenant:
+        return f"it is about tenant `{box.tenant}`, but under {names} no request has a tenant (`mode: none`)"
+    for texts in box.texts:
+        if texts.attribute == "issuers" and texts.exact and texts.patterns.isdisjoint(vouching(known)):
+            wanted = _quoted(texts.patterns)
+            return f"{names} accepts no token of {wanted}"
+    return ""
 
 
-def _vouching(profiles: Iterable[Profile]) -> set[str]:
-    """Who vouches for callers, as `issuers` names them."""
-    found: set[str] = set()
-    for profile in profiles:
-        found.update(issuer.name for issuer in profile.authentication.issuers)
-        if profile.authentication.service is not None and profile.authentication.service.instead:
-            found.add(SERVICE)
-    return found
-
-
-def _too_broad(span: Span, above: _Above, condition: Condition | None, grants: set[str]) -> Problem | None:
+def _too_broad(span: Span, above: Above, condition: Condition | None, grants: set[str]) -> Problem | None:
     """An allow that nothing keeps to one tenant, under a profile that does not either."""
     if span.effect != "allow" or span.mode != "enforce" or (condition is not None and condition.names & _OWN):
         return None
     for box in span.boxes:
         if _names_tenant(box, grants):
             continue
-        for profile in above.profiles(box):
+        for profile in above.of_box(box):
             if profile.tenancy is None and _states_tenants(profile):
                 message = (
                     f"allows callers of every tenant alike: profile `{profile.name}` has no `tenancy`, add it there, "

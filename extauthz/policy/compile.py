@@ -57,17 +57,15 @@ def compile_policies(
     data: Mapping[str, object],
     problems: list[list[Problem]],
     read_headers: frozenset[str] = frozenset(),
-    conditions: Conditions | None = None,
     memory: PolicyMemory | None = None,
 ) -> PolicySet:
     """Compile and lint. `problems` has one list for each policy, in the same order, and is appended to.
 
     `data` by file name, as lists, maps with text keys and scalars; it must not change any more. `read_headers`, in
-    lower case, are those by which guards decide. `conditions` of the same data keep what they compiled before; `memory`
-    knows whole policies from the last time.
+    lower case, are those by which guards decide. `memory` knows policies from the last time.
     """
     memory = memory or PolicyMemory()
-    conditions = conditions or memory.conditions(data)
+    conditions = memory.conditions(data)
     memory.keep(policies)
     compiled: list[tuple[str, list[Rule], list[Problem]]] = []
     for policy, found in zip(policies, problems, strict=True):

@@ -4,11 +4,12 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
-from extauthz.cli import main
+from extauthz.cli import bundle_mutate, main
 from extauthz.model.codes import CODES
 from tests.unit.bundle.small_bundle import FILES, POLICY, TEST
 
@@ -160,6 +161,61 @@ def test_coverage_for_programs(directory: Path, tmp_path: Path) -> None:
         }
     ] == found["details"]
     assert found == json.loads(run("test", "--format", "json", str(directory)).output)["coverage"]
+
+
+def test_mutants_that_no_case_notices_are_listed_with_what_would_notice(directory: Path) -> None:
+    result = run("test", "--mutate", "--min-score", "50", str(directory))
+    said = result.stdout
+    assert (
+        "survives  policy.yaml:10: staff/read: `from[0].roles` is dropped\n"
+        "          would be killed by a case in which everything of `staff/read` holds but `roles: officer`\n"
+    ) in said
+    assert "mutants are noticed" in said
+    found = json.loads(run("test", "--mutate", "--format", "json", str(directory)).stdout)["mutation"]
+    assert f"score {found['score']} %" in said
+    assert (found["score"] < 50) == (result.exit_code == 1)
+    assert {
+        "operator": "drop-rule",
+        "file": "policy.yaml",
+        "line": 8,
+        "subject": "staff/read",
+        "what": "the rule is dropped",
+        "outcome": "killed",
+        "killedBy": "tests/staff.yaml:6: an officer reads",
+        "wouldBeKilledBy": "",
+    } in found["mutants"]
+    assert found["killed"] + found["survived"] + found["refused"] == len(found["mutants"])
+
+
+def test_a_score_that_is_too_low_fails(directory: Path) -> None:
+    assert 1 == run("test", "--mutate", "--min-score", "100", str(directory)).exit_code
+    assert 0 == run("test", "--mutate", str(directory)).exit_code
+    wrong = run("test", "--min-score", "100", str(directory))
+    assert (2, True) == (wrong.exit_code, "--min-score goes with --mutate" in wrong.stderr)
+
+
+def test_no_mutant_is_tried_where_a_case_fails_already(directory: Path) -> None:
+    (directory / "tests/staff.yaml").write_text(TEST.replace("tenant_id: acme", "tenant_id: globex"))
+    result = run("test", "--mutate", str(directory))
+    assert (1, True) == (
+        result.exit_code,
+        "no mutant was tried: they are held against cases that pass" in result.stdout,
+    )
+
+
+def test_mutants_end_when_the_time_is_up_and_it_is_said_how_many_were_not_tried(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 100_000, 4))
+    monkeypatch.setattr(bundle_mutate, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    result = run("test", "--mutate", "--max-seconds", "30", str(directory))
+    assert "were not tried within the time given" in result.stdout
+    assert "mutants: " in result.stderr
+
+
+def test_several_processes_find_the_same_survivors(directory: Path) -> None:
+    one, two = (run("test", "--mutate", "-j", jobs, str(directory)).stdout for jobs in ("1", "2"))
+    assert one == two
 
 
 def test_several_processes_say_the_same_in_the_same_order(directory: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.bundle import Built, TestResult, read_bundle, run_tests
+from extauthz.bundle.mutation import Mutation
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
 from tests.engine import load
@@ -43,6 +44,19 @@ def test_every_rule_of_a_reference_bundle_decides_and_refuses_and_every_branch_i
     cover = covered(load(EXAMPLES / name))
     assert [] == [f"{rule.policy}/{rule.rule}: {missing}" for rule in cover.rules for missing in rule.missing]
     assert 100 == cover.percent
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_change_to_a_reference_bundle_goes_unnoticed(name: str) -> None:
+    tried = Mutation(load(EXAMPLES / name))
+    fates = [tried.run(number).outcome for number in range(len(tried.mutants))]
+    survivors = [
+        f"{mutant.file}:{mutant.line}: {mutant.subject}: {mutant.change.what}"
+        for mutant, fate in zip(tried.mutants, fates, strict=True)
+        if fate == "survived"
+    ]
+    assert [] == survivors
+    assert fates.count("killed") > 100
 
 
 def test_every_case_of_a_denial_says_why(built: Built) -> None:
