@@ -18,7 +18,7 @@ from extauthz.policy import AccessPolicySpec, Closer, PolicySet, RuleTrace
 from extauthz.policy.document import Effect, Mode, RuleSpec, rule_name
 
 RuleKey = tuple[str, str]  # policy and rule
-# With these a path has not come as far as the policies.
+# The paths that came as far as the policies.
 _BY_POLICY = frozenset(
     {
         Reason.POLICY_ALLOWED,
