@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from extauthz.cli.demo_envoy import Envoy, render_config
+from extauthz.cli.demo_envoy import Envoy, endpoints, render_config
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, start_issuer
 from loadtest import servers
 from loadtest.servers import Target
@@ -79,7 +79,7 @@ def start(work: Path, stack: ExitStack, say: Callable[[str], None], settings: tu
     values = {
         "listen_port": 0,
         "upstream_port": upstream.ports["upstream"],
-        "authz_port": server.port,
+        "authz_endpoints": endpoints([server.port]),
         "access_log": work / "access.log",
     }
     envoy = Envoy(add_plain(render_config(CHECKOUT / "deploy" / "demo" / "envoy.yaml", values)), work)
