@@ -5,6 +5,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 
+class _Job:
+    """What is to be done, and whether somebody does it: a thread, or nobody because none could be begun."""
+
+    __slots__ = ("reply", "taken", "work")
+
+    def __init__(self, work: Callable[[], bytes], reply: Callable[[bytes], None]) -> None:
+        self.work, self.reply, self.taken = work, reply, False
+
+
 class Aside:
     """Runs what may wait. Nothing is queued: who finds no free thread must do without waiting."""
 
@@ -26,7 +35,11 @@ class Aside:
             if self.count >= self._most:
                 return False
             self.count += 1
-        self._pool.submit(self._run, work, reply)
+        job = _Job(work, reply)
+        try:
+            self._pool.submit(self._run, job)
+        except RuntimeError:  # the machine gives no thread; the pool may have kept the job, for one that it has
+            return not self._withdraw(job)
         return True
 
     def close(self, then: Callable[[], None]) -> None:
@@ -36,12 +49,25 @@ class Aside:
             then()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, work: Callable[[], bytes], reply: Callable[[bytes], None]) -> None:
-        answer = work()
+    def _withdraw(self, job: _Job) -> bool:
+        """Whether nobody will do it any more."""
+        with self._lock:
+            if job.taken:
+                return False
+            job.taken = True
+            self.count -= 1
+            return True
+
+    def _run(self, job: _Job) -> None:
+        with self._lock:
+            if job.taken:
+                return
+            job.taken = True
+        answer = job.work()
         with self._lock:
             self.count -= 1
             if not self._closed:
-                reply(answer)
+                job.reply(answer)
 
     def _mark(self) -> None:
         self._here.waits = True

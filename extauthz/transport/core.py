@@ -161,15 +161,22 @@ class CoreServer:
         return tag  # type: ignore[no-any-return]
 
     def _begin(self, event: Any, method: str) -> Call | Nothing:  # noqa: ANN401 - grpc's own event
+        if self._accepting:
+            self._ask_for_another(method)
         if event.call is None or not event.success:
             return _NOTHING
-        if self._accepting:
+        deadline: float = event.call_details.deadline
+        return Call(event.call, method, deadline if deadline < _NEVER else None, event.invocation_metadata)
+
+    def _ask_for_another(self, method: str) -> None:
+        try:
             if method:
                 self._server.request_registered_call(self._queue, self._queue, method, method)
             else:
                 self._server.request_call(self._queue, self._queue, "")
-        deadline: float = event.call_details.deadline
-        return Call(event.call, method, deadline if deadline < _NEVER else None, event.invocation_metadata)
+        except ValueError:  # grpc refuses while it shuts down, which another thread may have begun just now
+            if self._accepting:
+                raise
 
     def shutdown(self) -> None:
         """Take no new connections and calls; Stopped comes when those that run have ended."""

@@ -9,6 +9,9 @@ Rule 3: one thread, that of the loop; only the answers of those who wait aside l
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from extauthz.model.reasons import Reason
 from extauthz.transport.admission import Queue
@@ -18,6 +21,8 @@ from extauthz.transport.core import Call
 from extauthz.transport.fair import share_out
 
 log = logging.getLogger("extauthz.transport")
+
+Seen = TypeVar("Seen", str, bool)
 
 # More at once would make the first of them wait for the last.
 _BATCH = 32
@@ -104,8 +109,10 @@ class Desk:
         if not batch:
             return
         self._deciding = len(batch)
-        self._answer_batch(batch)
-        self._deciding = 0
+        try:
+            self._answer_batch(batch)
+        finally:
+            self._deciding = 0
 
     def _turn_away_strangers(self, ready: list[Call]) -> list[Call]:
         """Without reading them: their signatures could not be verified in time."""
@@ -114,7 +121,7 @@ class Desk:
             return ready
         stay: list[Call] = []
         for call in ready:
-            if answerer.is_stranger(call.raw or b""):
+            if _glance(answerer.is_stranger, call, otherwise=False):
                 self._shed(call, "verification", Reason.OVERLOADED)
             else:
                 stay.append(call)
@@ -125,7 +132,7 @@ class Desk:
         answerer = self.answerer
         if answerer is None:
             return ready
-        stay, give_way = share_out(ready, self._queue.places, lambda call: answerer.whose(call.raw or b""))
+        stay, give_way = share_out(ready, self._queue.places, lambda call: _glance(answerer.whose, call, otherwise=""))
         for call in give_way:
             self._shed(call, "tenant", Reason.OVERLOADED)
         return stay
@@ -133,13 +140,21 @@ class Desk:
     def _answer_batch(self, calls: list[Call]) -> None:
         began = time.perf_counter()
         for call, answer in zip(calls, self._decide(calls), strict=True):
-            if isinstance(answer, bytes):
-                call.reply(answer)
-            elif answer.waits:
-                self._step_aside(call, answer)
-            else:
-                self._wait_for_turn(call, answer)
+            try:
+                self._pass_on(call, answer)
+            except Exception:  # what is wrong with one answer is none of the others' business
+                log.exception("an answer could not be given")
+                with suppress(Exception):  # it may have been given in part; the others wait
+                    call.reply(self._last_resort)
         self._queue.worked(len(calls), time.perf_counter() - began)
+
+    def _pass_on(self, call: Call, answer: "bytes | Later") -> None:
+        if isinstance(answer, bytes):
+            call.reply(answer)
+        elif answer.waits:
+            self._step_aside(call, answer)
+        else:
+            self._wait_for_turn(call, answer)
 
     def _wait_for_turn(self, call: Call, later: Later) -> None:
         if not self._costly:
@@ -156,10 +171,13 @@ class Desk:
         now = time.monotonic()
         arrivals = [Arrival(call.raw or b"", call.deadline, _traceparent(call), now - call.begun) for call in calls]
         try:
-            return answerer.answer_all(arrivals)
-        except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer
+            answers = answerer.answer_all(arrivals)
+            if len(answers) == len(calls):
+                return answers
+            log.error("%d answers to %d checks: nobody can tell whose they are", len(answers), len(calls))
+        except BaseException:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer
             log.exception("checks failed outside of the handler")
-            return [self._last_resort] * len(calls)
+        return [self._last_resort] * len(calls)
 
     def _answer_costly(self) -> None:
         call, later = self._costly.popleft()
@@ -188,16 +206,34 @@ class Desk:
     def _go_on(self, later: Later) -> "bytes | Later":
         try:
             return later()
-        except Exception:  # as in _decide
+        except BaseException:  # as in _decide
             log.exception("a check failed outside of the handler")
             return self._last_resort
 
     def _shed(self, call: Call, cause: str, reason: Reason) -> None:
-        self._on_shed(cause)
+        try:
+            self._on_shed(cause)
+        except Exception:  # who counts must not change an answer
+            log.exception("a check that was turned away could not be counted")
         call.reply(self._refusal(reason))
 
     def _refusal(self, reason: Reason) -> bytes:
-        return self.answerer.refuse(reason) if self.answerer is not None else self._last_resort
+        if self.answerer is None:
+            return self._last_resort
+        try:
+            return self.answerer.refuse(reason)
+        except Exception:  # as in _decide
+            log.exception("a check could not be refused")
+            return self._last_resort
+
+
+def _glance(look: Callable[[bytes], Seen], call: Call, otherwise: Seen) -> Seen:
+    """What a look tells; one that fails must not keep all of them waiting."""
+    try:
+        return look(call.raw or b"")
+    except Exception:
+        log.exception("a check that waits could not be looked at")
+        return otherwise
 
 
 def _traceparent(call: Call) -> str:

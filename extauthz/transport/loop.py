@@ -2,8 +2,10 @@
 
 Rule 1: the loop moves calls between grpc's core and the desk; what is decided when is the desk's business.
 Rule 2: a Check ends in bytes or, when the client has cancelled it, in nothing; never in a gRPC error.
+Rule 3: whatever fails, the loop goes on: a server whose loop has ended would take calls and answer none.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +22,17 @@ from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.loop_health import METHODS, LoopHealth
 from extauthz.transport.tls import server_credentials
 
+log = logging.getLogger("extauthz.transport")
+
 CHECK = f"/{SERVICE}/{METHOD}"
 # Calls that may begin before the loop looks; more only costs memory.
 _OUTSTANDING = 64
 _WAITED_SECONDS = 20e-6  # to take an event that was there takes a quarter of it
 _LOOK_SECONDS = 0.25  # how often calls are looked at whose message has not come
+# After so many events all has its turn, though more are there: calls that somebody opens and resets as fast as
+# the loop can look at them must not hold up those that have come (T-64).
+_MOST_EVENTS = 1024
+_MOST_HEALTH = 256  # calls to health whose message has not come
 
 
 class LoopTransport:
@@ -45,6 +53,8 @@ class LoopTransport:
         self._core = CoreServer((CHECK, *METHODS), channel_arguments(options), _OUTSTANDING)
         self._desk = Desk(options, last_resort, on_shed)
         self._open: dict[Call, None] = {}  # begun, their message has not come; in the order they came
+        self._open_health: dict[Call, None] = {}  # the same of those that ask for health
+        self._events = 0  # since all had its turn
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
 
@@ -105,20 +115,37 @@ class LoopTransport:
 
     def _run(self) -> None:
         while True:
-            event = self._next()
-            match event:
-                case Call():
-                    self._on_call(event)
-                case None:
-                    self._desk.work(more_is_here=False)
-                    self._give_up()
-                case Progress():
-                    self._health.progress(event)
-                case Stopped():
+            try:
+                if self._take():
                     return
-            del event  # see CoreServer.poll
-            if self._desk.is_due(more_may_come=bool(self._open)):
-                self._desk.work(more_is_here=True)
+            except BaseException:  # rule 3
+                log.exception("the loop of checks failed, and goes on")
+
+    def _take(self) -> bool:
+        """Take one event and do what is due; whether it was the last."""
+        event = self._next()
+        match event:
+            case Call():
+                self._on_call(event)
+            case None:
+                self._turn(more_is_here=False)
+            case Progress():
+                self._health.progress(event)
+            case Stopped():
+                return True
+        del event  # see CoreServer.poll
+        self._events += 1
+        if self._events >= _MOST_EVENTS:
+            self._turn(more_is_here=True)
+        elif self._desk.is_due(more_may_come=bool(self._open)):
+            self._desk.work(more_is_here=True)
+        return False
+
+    def _turn(self, *, more_is_here: bool) -> None:
+        self._events = 0
+        self._desk.work(more_is_here=more_is_here)
+        self._give_up(self._open)
+        self._give_up(self._open_health)
 
     def _next(self) -> Event:
         """The next event; having waited for it means that nobody was waiting for us."""
@@ -135,12 +162,14 @@ class LoopTransport:
         """Not at all while there is work; else until a call may have to be given up."""
         if not self._desk.is_idle:
             return 0.0
-        return time.time() + _LOOK_SECONDS if self._open else None
+        return time.time() + _LOOK_SECONDS if self._open or self._open_health else None
 
     def _on_call(self, call: Call) -> None:
         if call.received:
             if call.method != CHECK:
-                self._health.answer(call)
+                if call in self._open_health:  # as below
+                    del self._open_health[call]
+                    self._health.answer(call)
             elif call in self._open:  # it was not given up
                 del self._open[call]
                 self._desk.put(call)
@@ -149,16 +178,23 @@ class LoopTransport:
                 self._open[call] = None
                 call.receive()
         elif call.method:
-            call.receive()
+            self._begin_health(call)
         else:
             call.fail(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
-    def _give_up(self) -> None:
+    def _begin_health(self, call: Call) -> None:
+        if len(self._open_health) >= _MOST_HEALTH:
+            call.fail(grpc.StatusCode.UNAVAILABLE, "too many at once")
+        else:
+            self._open_health[call] = None
+            call.receive()
+
+    def _give_up(self, waiting: dict[Call, None]) -> None:
         """Cancel calls whose message does not come, so that they cannot hold the places of others (T-64)."""
         until = time.monotonic() - self._options.message_timeout_seconds
-        while self._open:
-            call = next(iter(self._open))
+        while waiting:
+            call = next(iter(waiting))
             if call.begun > until:
                 return
-            del self._open[call]
+            del waiting[call]
             call.cancel()
