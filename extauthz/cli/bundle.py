@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from msgspec import json
 
-from extauthz.cli.bundle_build import build, keygen, sign_command, verify_command
+from extauthz.cli.bundle_build import build, sign_command
 from extauthz.cli.bundle_directory import DIRECTORY, FORMAT, read_or_exit
 from extauthz.cli.bundle_explain import explain
 from extauthz.cli.bundle_lint import lint
@@ -13,6 +13,7 @@ from extauthz.cli.bundle_permit import permit
 from extauthz.cli.bundle_report import describe
 from extauthz.cli.bundle_schema import schema
 from extauthz.cli.bundle_test import test
+from extauthz.cli.bundle_verify import keygen, verify_command
 
 
 @click.group(name="bundle")

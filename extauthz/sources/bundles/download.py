@@ -9,10 +9,10 @@ import os
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 import httpcore
@@ -22,10 +22,10 @@ from msgspec import Struct
 from extauthz.identity import is_fetchable
 from extauthz.sources.bundles.options import FetchOptions
 from extauthz.sources.bundles.origin import UnreachableError
-from extauthz.sources.deadlines import DeadlineBackend, until
+from extauthz.sources.bundles.patience import PatientBackend
+from extauthz.sources.deadlines import until
 
 _MAX_SECRET_BYTES: Final = 64 << 10
-_SLICE_SECONDS: Final = 0.25  # a thread that waits for a byte looks so often whether it shall stop
 _IDLE_SECONDS: Final = 90.0
 _LOST: Final = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
 _REFUSED: Final = frozenset({401, 403})
@@ -147,7 +147,7 @@ class Downloads:
             self._tls(as_us=as_us),
             max_connections=2,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_PatientBackend(self._stopping),
+            network_backend=PatientBackend(self._stopping),
         )
         self._pools[as_us] = (states, pool)
         if kept is not None:
@@ -208,52 +208,6 @@ def refused(uri: str, answer: Answer) -> UnreachableError:
         wanted = answer.headers.get("retry-after", "")
         after = min(_MAX_AFTER, float(wanted)) if wanted.isascii() and wanted.isdigit() else None
     return UnreachableError(f"`{uri[:200]}` answered {status}: {why}", after)
-
-
-class _PatientBackend(httpcore.NetworkBackend):
-    """Streams that end by the moment of `until`, and soon after `stopping` is set."""
-
-    def __init__(self, stopping: Event) -> None:
-        self._plain, self._stopping = DeadlineBackend(), stopping
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        stream = self._plain.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _PatientStream(stream, self._stopping)
-
-
-class _PatientStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, stopping: Event) -> None:
-        self._stream, self._stopping = stream, stopping
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        end = time.monotonic() + (timeout if timeout is not None else 0.0)
-        while True:
-            try:
-                return self._stream.read(max_bytes, _SLICE_SECONDS)
-            except httpcore.ReadTimeout:
-                if self._stopping.is_set() or time.monotonic() >= end:
-                    raise
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _PatientStream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._stopping)
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - inherited
-        return self._stream.get_extra_info(info)
 
 
 def _no_password() -> str:
