@@ -543,3 +543,32 @@ def test_a_trusted_key_that_is_not_there_ends_the_start(tmp_path: Path, source: 
         code,
         lines,
     )
+
+
+def test_workers_share_the_state_and_each_brings_a_change_into_force(tmp_path: Path, source: BundleServer) -> None:
+    """Both follow the source; both know the marks; one that is started anew needs no source."""
+    server = Delivered(tmp_path, source)
+    server.set["workers.count"] = 2
+    server.serve()
+    addresses: list[str] = json.loads(server.ports.read_text())["workers"]
+
+    def revisions() -> set[str]:
+        found = set()
+        for server.grpc in addresses:
+            found.add(server.ask().metadata["revision"])
+        return found
+
+    try:
+        assert until(lambda: server.ready()[0] == 200, 30)
+        assert {"r1"} == revisions()
+        for number in range(2, 5):
+            source.publish(OWN.archive(files(f"r{number}"), number, revision=f"r{number}"))
+            assert until(lambda number=number: revisions() == {f"r{number}"})  # type: ignore[misc]
+        source.publish(OWN.archive(files("r3"), 3, revision="r3"))
+        time.sleep(0.5)
+        assert {"r4"} == revisions(), "no way back for either"
+        assert (
+            4 == json.loads((server.state / "state.json").read_text().partition("\n")[2])["marks"]["small"]["sequence"]
+        )
+    finally:
+        server.stop()

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -149,6 +150,35 @@ def test_a_full_disk_leaves_everything_as_it_was(store: BundleStore, limit: int)
     assert before == after, "no half a file is left either"
     assert kept.id == store.state().active
     assert resource.RLIM_INFINITY == resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+
+
+LOOP = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.unit.sources.test_bundle_store import put
+from extauthz.sources.bundles.store import BundleStore
+store = BundleStore({state!r}, keep=3)
+for number in range({first}, {first} + 100_000):
+    put(store, number)
+    print(number, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_leaves_the_old_state_or_the_new_one(store: BundleStore) -> None:
+    """kill -9 at any moment; what was confirmed is there."""
+    confirmed = 0
+    for wait in (0.0, 0.011, 0.023, 0.037):
+        script = LOOP.format(root=os.getcwd(), state=str(store.directory), first=confirmed + 1)  # noqa: PTH109
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            confirmed = int(child.stdout.readline())
+            time.sleep(wait)
+            child.kill()
+            confirmed = max([confirmed, *(int(line) for line in child.stdout.read().split())])
+        state = store.state()
+        assert state.marks["small"].sequence in {confirmed, confirmed + 1}
+        kept, _ = store.load(state.active)
+        assert state.marks["small"].sequence == kept.sequence
 
 
 @pytest.mark.parametrize("survivors", [".tar.gz.new", ".tar.gz", ".json.new"])
