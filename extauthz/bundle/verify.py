@@ -4,7 +4,7 @@ Rule 1: with keys to trust, nothing of a manifest is read before a signature ove
 Rule 2: what is in force is no excuse: a copy from this server's own disk is verified like one from afar.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
@@ -50,6 +50,17 @@ def verify_package(package: Package, trust: Trust, now: float) -> Verified:
         raise refusal(MANIFEST_FILE, f"this is bundle `{manifest.name}`, `{trust.name}` is expected here", "verify")
     check_files(manifest, package.files)
     return Verified(manifest, key)
+
+
+def check_name(manifest: Manifest, trust: Trust, marks: Mapping[str, Mark]) -> None:
+    """A bundle of another name has no mark yet, and would be a way around them. Raises BundleError at step `verify`."""
+    counted = sorted(name for name, mark in marks.items() if mark.sequence)
+    if counted and manifest.name not in marks and not trust.name:
+        message = (
+            f"this is bundle `{manifest.name}`, `{counted[0]}` was in force here: set `bundle.trust.name` to "
+            f"`{manifest.name}` if it is to take its place"
+        )
+        raise refusal(MANIFEST_FILE, message, "verify")
 
 
 def check_sequence(manifest: Manifest, digest: str, mark: Mark | None, permitted: Collection[str] = ()) -> None:

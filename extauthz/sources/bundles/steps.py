@@ -27,7 +27,7 @@ from extauthz.bundle import (
     run_tests,
     unpack,
 )
-from extauthz.bundle.verify import Mark, Trust, check_sequence, verify_package
+from extauthz.bundle.verify import Mark, Trust, check_name, check_sequence, verify_package
 from extauthz.model.ports import NoTokenCache
 from extauthz.sources.bundles.origin import Brought
 
@@ -80,6 +80,7 @@ def open_package(brought: Brought, rules: Callable[[], Rules], now: float, progr
         found = verify_package(package, known.trust, now)
         digest = bundle_digest(package.files)
         if found.manifest is not None:
+            check_name(found.manifest, known.trust, known.marks)
             check_sequence(found.manifest, digest, known.marks.get(found.manifest.name), known.permitted)
     return Vouched(package, brought.archive, found.manifest, found.key, digest)
 

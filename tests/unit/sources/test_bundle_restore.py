@@ -153,6 +153,20 @@ def test_the_manifest_names_the_revision(place: dict[str, Any], tmp_path: Path) 
     assert "commit-8f3c2d1" == Followed(place, tmp_path / "state").revision
 
 
+def test_a_bundle_of_another_name_takes_no_place_by_itself(place: dict[str, Any], tmp_path: Path) -> None:
+    """It has no mark, so an old bundle of another name that the same key signed would be a way around the marks."""
+    followed = Followed(place, tmp_path / "state")
+    write(tmp_path / "bundle", OWN.package(revised("r2"), 9, name="staging", revision="r2"))
+    report = followed.source.refresh()
+    assert report is not None
+    assert ("rejected", "verify") == (report.result, report.step)
+    assert "this is bundle `staging`, `small` was in force here: set `bundle.trust.name` to `staging`" in (
+        str(report.findings[0])
+    )
+    meant = TrustOptions(keys=(TrustedKeyOptions(id=OWN.id),), name="staging")
+    assert "r2" == Followed(place, tmp_path / "state", trust=meant).revision
+
+
 def test_a_rejected_bundle_is_told_once_and_looked_at_once(place: dict[str, Any], tmp_path: Path) -> None:
     followed = Followed(place, tmp_path / "state")
     bad = STRANGER.package(revised("r2"), 2)
