@@ -22,7 +22,7 @@ from extauthz.policy.asked import Asked
 from extauthz.policy.condition import FAILED, Conditions
 from tests.fakes import a_request
 
-MANY = settings(deadline=None, max_examples=int(os.environ.get("EXTAUTHZ_LOWERING_EXAMPLES", "300")))
+MANY = settings(deadline=None, max_examples=int(os.environ.get("EXTAUTHZ_LOWERING_EXAMPLES", "200")))
 TRIALS: Final = 6
 
 DATA: dict[str, Any] = {

@@ -170,7 +170,7 @@ def verdict(policies: PolicySet, question: Any) -> tuple[Any, ...]:
 seen: Counter[str] = Counter()
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(documents=st.lists(specs(), min_size=1, max_size=5), questions=QUESTIONS)
 def test_a_rule_that_lint_reports_decides_nothing_and_can_be_removed(
     documents: list[Any], questions: list[Any]
@@ -263,7 +263,7 @@ READINGS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(text=TEXTS, readings=st.lists(READINGS, min_size=10, max_size=20))
 def test_what_a_condition_comes_to_is_always_among_what_is_said_to_be_possible(text: str, readings: list[Any]) -> None:
     """CEL's own evaluation against the enumeration of cases."""

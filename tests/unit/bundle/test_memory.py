@@ -52,7 +52,7 @@ def outcome(files: Mapping[str, bytes], memory: Memory | None) -> object:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(CHANGES)
 def test_with_or_without_memory_the_same_comes_out(changes: list[tuple[str, str | None]]) -> None:
     """Whatever was read before, broken or not, in whatever order."""

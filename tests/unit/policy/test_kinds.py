@@ -177,7 +177,7 @@ def documents(draw: Any) -> dict[str, Any]:
     return document  # type: ignore[no-any-return]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     found=st.lists(documents(), min_size=1, max_size=6),
     questions=st.lists(
