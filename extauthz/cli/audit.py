@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec import json
@@ -117,6 +118,7 @@ def _titled(report: VerifyReport) -> str:
 Examples:
   extauthz audit show journal --decision-id 0190b2c4-7d1e-7cc0-8a3e-5a9f7f3b1c11
   extauthz audit show journal --tenant acme --outcome deny --since 1h
+  extauthz audit show journal --emergency g-3f9a0c6b1d2e4f58
   extauthz audit show journal --reason token_expired --since 2026-11-23T10:00:00Z | jq .event.decision.host
 """,
 )
@@ -126,6 +128,7 @@ Examples:
 @click.option("--reason", help="Decisions with this reason code.")
 @click.option("--outcome", type=click.Choice(["allow", "deny", "undecided"]), help="Decisions that ended so.")
 @click.option("--subject", help="Decisions about this pseudonym (see `extauthz audit pseudonym`).")
+@click.option("--emergency", metavar="ID", help="Decisions by this freeze or break glass, and what became of it.")
 @click.option("--since", help="From this time on: RFC 3339, or so long ago: 90s, 15m, 2h, 7d.")
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
 def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
@@ -156,8 +159,17 @@ def _records(directory: Path) -> Iterator[tuple[bytes, Line]]:
 def _matches(record: Line, conditions: dict[str, str], *, everything: bool) -> bool:
     decision = read_decision(bytes(record.event))
     if decision is None:
+        if conditions.keys() == {"emergency"}:
+            return _is_about(record, conditions["emergency"])
         return everything and not conditions
     return all(getattr(decision, name) == value for name, value in conditions.items())
+
+
+def _is_about(record: Line, emergency: str) -> bool:
+    """Whether an event tells how that emergency was opened, approved, refused or ended."""
+    event = json.decode(bytes(record.event), type=dict[str, Any])
+    found: dict[str, Any] = event.get("lifecycle", {})
+    return str(found.get("kind", "")).startswith("emergency_") and found.get("detail", {}).get("id") == emergency
 
 
 def _earliest(since: str, option: str) -> str:
