@@ -51,6 +51,9 @@ class RedisReplayStore(SharedStore):
         now = self._clock()
         if not isinstance(question, FirstUse) or now >= deadline:
             return None
+        if now >= question.expires:  # its Check waited so long that a use before may be forgotten
+            self._replayed += 1
+            return False
         first = None if now < self._paused_until else self._set(question, now)
         # Also without an answer: where reads pass unchecked, at least this process sees a proof only once.
         if self._seen.first_use(question.key, question.expires) is False and first is None:

@@ -94,9 +94,12 @@ class MemoryReplayStore:
         return sum(len(stretch) for stretch in (*self._stretches.values(), *self._ended))
 
     def first_use(self, key: bytes, expires: int) -> bool | None:
-        """Whether `key` was never seen; it is then remembered until `expires`. None: there is no room for it."""
+        """Whether `key` was never seen; it is then remembered until `expires`. None: there is no room for it.
+
+        What ended while its Check waited may have been used and forgotten, so it counts as used.
+        """
         self._drop_ended()
-        if self.was_used(key):
+        if self.was_used(key) or self._clock() >= expires:
             self._replayed += 1
             return False
         if len(self) >= self._capacity:

@@ -221,3 +221,12 @@ def test_addresses_with_secrets_or_of_other_kinds_are_refused(url: str) -> None:
 
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"url": url}, RedisOptions)
+
+
+def test_dp_17_what_ended_while_its_check_waited_was_used_for_all_that_is_known(
+    server: Server, password_file: Path
+) -> None:
+    replica = store(server.url, password_file)
+    assert replica.ask(use(77_000, seconds=0), until()) is False
+    assert 1 == replica.status().replayed
+    replica.close()

@@ -84,7 +84,7 @@ def race(store: MemoryReplayStore, keys: range, threads: int = 8) -> int:
     def ask(index: int) -> None:
         barrier.wait()
         for number in keys:
-            told[index] += store.first_use(key(number), NOW + 60 + number % 60) is True
+            told[index] += store.first_use(key(number), NOW + 61 + number % 60) is True
 
     workers = [threading.Thread(target=ask, args=(index,)) for index in range(threads)]
     for worker in workers:
@@ -116,3 +116,11 @@ def test_entries_are_not_tracked_by_the_garbage_collector(clock: Clock) -> None:
     store.first_use(key(1), NOW + 90)
     gc.collect()
     assert not any(gc.is_tracked(stretch) for stretch in store._stretches.values())
+
+
+def test_dp_17_what_ended_while_its_check_waited_was_used_for_all_that_is_known(clock: Clock) -> None:
+    """A Check is decided by the time it came: behind a slow issuer its proof may end, and a first use be forgotten."""
+    store = MemoryReplayStore(1000, clock)
+    assert store.first_use(key(1), NOW + 90) is True
+    clock.now = NOW + 90 + 60
+    assert [False, False] == [store.first_use(key(1), NOW + 90), store.first_use(key(2), NOW + 90)]
