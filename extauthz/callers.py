@@ -22,6 +22,14 @@ class Callers:
             self._young, self._old = {}, self._young
         self._young[hash(peek_credential(raw))] = tenant
 
+    def keep(self, raw: bytes, tenant: str) -> None:
+        """The same of a credential that was found verified: whoever still comes is not forgotten.
+
+        Costs nothing until half of the entries are taken.
+        """
+        if self._old and hash(peek_credential(raw)) not in self._young:
+            self.remember(raw, tenant)
+
     def whose(self, raw: bytes) -> str | None:
         """The tenant that the Check `raw` seems to come from; None where the credential is not known."""
         key = hash(peek_credential(raw))

@@ -90,7 +90,12 @@ class Handler:
         """Answer those that memory suffices for, with one write to the journal; the others can be gone on with."""
         now, world = self._clock(), self._live.current
         drafts = [self._begin(arrival, world, now) for arrival in arrivals]
-        kept = iter(self._keep([draft for draft in drafts if isinstance(draft, _Draft)]))
+        written = [draft for draft in drafts if isinstance(draft, _Draft)]
+        for draft in written:
+            subject = draft.record.decision.evidence.subject
+            if subject.has_token:
+                self._callers.keep(draft.check.raw, subject.tenant)
+        kept = iter(self._keep(written))
         return [next(kept) if isinstance(draft, _Draft) else draft for draft in drafts]
 
     def whose(self, raw: bytes) -> str:

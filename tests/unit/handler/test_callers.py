@@ -27,3 +27,13 @@ def test_only_so_many_are_remembered_the_oldest_go_first() -> None:
         callers.remember(check(f"t{number}"), "acme")
     assert (None, "acme") == (callers.whose(check("t4")), callers.whose(check("t24")))
     assert "acme" == callers.whose(check("t12"))
+
+
+def test_who_still_comes_is_not_forgotten_whoever_else_is_verified() -> None:
+    """A token in the cache is not verified again: once forgotten, its caller would be a stranger as long as it lasts."""
+    callers = Callers(entries=18)
+    callers.remember(check("constant"), "acme")
+    for number in range(100):
+        callers.remember(check(f"t{number}"), "other")
+        callers.keep(check("constant"), "acme")
+    assert ("acme", False) == (callers.whose(check("constant")), callers.is_stranger(check("constant")))

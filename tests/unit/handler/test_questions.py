@@ -11,12 +11,14 @@ import pytest
 import extauthz.check
 import extauthz.handler
 from extauthz.bundle import read_bundle
+from extauthz.callers import Callers
 from extauthz.check import MAX_QUESTIONS, decide
 from extauthz.handler import Handler, HandlerOptions
 from extauthz.model.decision import (
     Allow,
     Decision,
     Deny,
+    Evidence,
     FirstUse,
     IntrospectToken,
     Pending,
@@ -27,6 +29,7 @@ from extauthz.model.decision import (
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
+from extauthz.model.subject import Subject
 from extauthz.questions import Answer, Nobody, Outside, Questions
 from extauthz.sources import Live
 from extauthz.transport import Arrival
@@ -226,6 +229,21 @@ def test_a_check_without_an_answer_is_503_with_retry_after_never_401(monkeypatch
     assert (503, "introspection_unavailable") == (answer.http_status, answer.metadata["reason"])
     assert "1" == answer.client_header("retry-after")
     assert 1 == len(journal.records)
+
+
+def test_a_caller_whose_token_stays_in_the_cache_does_not_become_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is decided from memory is never verified again, so the decision itself must keep him known."""
+    caller = Subject(issuer="https://as.test", id="u-1", tenant="acme", issuer_name="bank")
+    monkeypatch.setattr(extauthz.handler, "advance", lambda *_: Allow(evidence=Evidence(subject=caller)))
+    handler, _ = a_handler()
+    callers = Callers(entries=18)
+    monkeypatch.setattr(handler, "_callers", callers)
+    raws = [build_check(Check(path="/a", headers=(("authorization", f"Bearer t{number}"),))) for number in range(100)]
+    callers.remember(raws[0], "acme")
+    for raw in raws[1:]:
+        callers.remember(raw, "other")
+        handler.answer(Arrival(raws[0]))
+    assert ("acme", False) == (handler.whose(raws[0]), handler.is_stranger(raws[0]))
 
 
 def test_the_answer_may_be_a_denial_that_the_question_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
