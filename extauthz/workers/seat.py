@@ -41,7 +41,7 @@ class Ended(Struct, frozen=True):
 
 
 class Seat:
-    """A place for one worker. `run` is its thread's."""
+    """A place for one worker. Whoever asks does so from other threads than its own."""
 
     def __init__(
         self,
@@ -164,7 +164,8 @@ class Seat:
             self._hung = True
             process.kill()
         if process.listening is not None:
-            self.address, self.since = process.listening.address, time.monotonic()
+            self.address = process.listening.address
+            self.since = self._answered = time.monotonic()
             self.refresh()
             self._settled.set()
             log.info("worker serves", extra={"worker": self.worker, "address": self.address, "pid": process.pid})
@@ -176,7 +177,7 @@ class Seat:
 
     def _leave(self, process: WorkerProcess) -> None:
         with self._asking:
-            self.process = None
+            self.process, self.not_ready = None, ("it has ended",)
             if process.last is not None:
                 self._totals.update(self.worker, process.last.report)
             self._totals.end(self.worker)

@@ -30,6 +30,7 @@ from extauthz.workers.views import Overview
 log = logging.getLogger("extauthz.workers")
 
 _LOOK_SECONDS = 0.05
+_HASTE_SECONDS = 0.2
 _SPARE_LOOK_SECONDS = 1.0
 _MORE_SECONDS = 10.0  # beyond the drain, for the journal and the sinks to close
 _RESOURCE = 4  # exit code: a port, key or directory cannot be used
@@ -149,7 +150,10 @@ class Supervisor:
         """Drain all workers at once; a second signal, or time, makes haste."""
         self._overview.draining = True
         self._spare.stop()
-        for _ in range(1 + in_haste):
+        for seat in self._seats:
+            seat.stop()
+        if in_haste:
+            time.sleep(_HASTE_SECONDS)  # two signals at once are one
             for seat in self._seats:
                 seat.stop()
         deadline = time.monotonic() + self._plan.drain_seconds + _MORE_SECONDS

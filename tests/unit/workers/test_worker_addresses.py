@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.app.worker import journal_of
+from extauthz.app.seated import journal_of
 from extauthz.journal import JournalOptions, SinkOptions
 from extauthz.settings import SettingsError, load_settings
 from extauthz.workers import WorkersOptions, worker_addresses

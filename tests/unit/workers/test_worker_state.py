@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw
 
-from extauthz.app.worker import Seated
+from extauthz.app.seated import Seated
 from extauthz.model.decision import FirstUse as Question
 from extauthz.sources import RuntimeEmergencies
 from extauthz.sources.told_replay import ToldReplayStore
