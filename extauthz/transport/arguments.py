@@ -12,6 +12,9 @@ def channel_arguments(options: TransportOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
         ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        # after so many new calls grpc leaves the rest of what it has read to another thread; one that decides inline
+        # would not hear of them until that thread gets a turn, milliseconds later under load
+        ("grpc.http2.max_requests_per_read", 1024),
         # calls that nobody has looked at yet; beyond, grpc ends them with an error, which Envoy may let through (T-59)
         ("grpc.server.max_pending_requests", 8192),
         ("grpc.server.max_pending_requests_hard_limit", 16384),

@@ -151,7 +151,9 @@ class LoopTransport:
         """The next event; having waited for it means that nobody was waiting for us."""
         until = self._until()
         if until == 0.0:
-            return self._core.poll(until)
+            # The sending of an answer leaves a wake-up behind, which ends the next look before it gets to the sockets.
+            event = self._core.poll(until)
+            return self._core.poll(until) if event is None else event
         before = time.monotonic()
         event = self._core.poll(until)
         if time.monotonic() - before > _WAITED_SECONDS:
