@@ -118,4 +118,4 @@ def test_ten_thousand_policies_compile_in_time_proportional_to_their_number() ->
         return time.perf_counter() - start
 
     seconds(100)
-    assert seconds(2_000) < 60 * seconds(200)
+    assert min(seconds(2_000) for _ in range(3)) < 60 * min(seconds(200) for _ in range(3))  # squared, it would be 100
