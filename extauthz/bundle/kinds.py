@@ -61,21 +61,21 @@ class AuditSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 class SecurityProfileSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What every request to these routes must satisfy before any policy is asked."""
 
-    match: ProfileMatchSpec
-    authentication: AuthenticationSpec
+    match: ProfileMatchSpec  # the routes
+    authentication: AuthenticationSpec  # who may call
     fapi: FapiSpec | None = None  # header rules by ecosystem
     step_up: StepUpSpec | None = None  # how, and how recently, the user must have authenticated: a rule or a list
     sender_constraint: SenderConstraintSpec | None = None  # who may present a token: RFC 8705, RFC 9449
     message_signature: MessageSignatureSpec | None = None  # whether requests are signed: RFC 9421
     signed_body: SignedBodySpec | None = None  # whether bodies are, as payments in Brazil
     tenancy: ProfileTenancySpec | None = None  # where a request names the tenant it is about
-    audit: AuditSpec = AuditSpec()
+    audit: AuditSpec = AuditSpec()  # what the journal means here
 
 
 class CaseRequestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """The request of a case, as a client sends it and Envoy describes it."""
 
-    method: str = "GET"
+    method: str = "GET"  # in upper case
     host: str = ""  # as in the Host header; required unless `tcp`
     path: str = "/"  # with query, percent-encoded
     headers: dict[str, str | tuple[str, ...]] = {}  # a list stands for several lines of that name
@@ -86,7 +86,7 @@ class CaseRequestSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     forwarded_certificate: str = ""  # the same of the client in front of the direct peer, a gateway
     source_address: str = "192.0.2.1"  # of the direct peer
     client_address: str = ""  # behind trusted proxies; the source address when absent
-    destination_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    destination_port: Annotated[int, Meta(ge=0, le=65535)] = 0  # 0 when it is not known
     sni: str = ""  # server name of the TLS handshake
     body: str = ""  # as Envoy sends it, in whole
     tcp: bool = False  # a connection without HTTP: only addresses, port, principals and sni count
@@ -119,7 +119,7 @@ class CaseSignedBodySpec(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A body that is one signed document, really signed; in cases every client has registered the key used here."""
 
     claims: dict[str, Any] = {}  # over those that fit the request and the client; null leaves one out
-    key: Literal["registered", "other"] = "registered"
+    key: Literal["registered", "other"] = "registered"  # other: somebody else's, as if the body were forged
     used: bool = False  # true: its `jti` was used before
 
 
@@ -132,7 +132,7 @@ class GivenSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What must come out; what is absent is not compared."""
 
-    outcome: Literal["allow", "deny", "undecided"]
+    outcome: Literal["allow", "deny", "undecided"]  # undecided: it cannot be told, as without keys
     reason: str | None = None  # code from the table of reasons
     policy: str | None = None  # name of the AccessPolicy that decided
     rule: str | None = None  # name of its rule

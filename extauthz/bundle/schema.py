@@ -76,7 +76,9 @@ def _describe(definition: dict[str, Any], struct: type[Struct]) -> None:
             described.get("default", "") or described.get("default") is False
         ):
             described.pop("default", None)
-        if note := notes.get(field.name):
+        # A field that is a struct says what the struct is, unless it has words of its own.
+        below = next((summary(struct) for struct in _structs(field.type)), "")
+        if note := notes.get(field.name) or below:
             described["description"] = note
 
 

@@ -76,6 +76,8 @@ def report(
     rules: list[RuleTrace] = []
     if isinstance(asked, Request) and reason in _BY_POLICY:
         rules = world.policies.explain(asked, subject, evidence.tenant, now, closer)
+    elif isinstance(asked, Connection) and reason in _BY_POLICY:
+        rules = world.policies.explain_connection(asked, closer)
     return Report(
         outcome=reason.outcome,
         reason=reason.code,

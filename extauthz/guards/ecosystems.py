@@ -20,7 +20,7 @@ class HeaderRuleSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     paths: tuple[str, ...] = ()  # required only on these path patterns; empty: on all
     with_header: str = ""  # required only when this header is sent too
     invalid: Literal["refuse", "ignore"] = "refuse"  # ignore: the request goes on, the value is not used
-    max_length: Annotated[int, Meta(ge=1, le=8192)] = 256
+    max_length: Annotated[int, Meta(ge=1, le=8192)] = 256  # in characters
     values: tuple[str, ...] = ()  # when not empty, nothing else is accepted
 
 

@@ -13,7 +13,7 @@ class FinancialIdSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The header by which a client says which institution it means; it must be the tenant's registered one."""
 
     required: bool = True  # false: may be absent, but must be right when it is sent
-    header: str = FINANCIAL_ID
+    header: str = FINANCIAL_ID  # its name
 
 
 def check_form(spec: FinancialIdSpec, headers: Headers) -> Refusal | None:

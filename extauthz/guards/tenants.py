@@ -28,7 +28,7 @@ class Tenant(Struct, frozen=True, gc=False):
 class CrossTenantSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """An explicit way into tenants that are not the subject's own. All its parts must hold."""
 
-    name: str
+    name: str  # what the journal calls it
     roles: tuple[str, ...] = ()  # any one of them
     methods: tuple[str, ...] = ()  # exactly these
     require_header: str = ""  # must be sent once and not be empty, e.g. a ticket number
@@ -41,7 +41,7 @@ class TenancySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Who the tenants are, and the few ways across."""
 
     tenants: str  # `data.<file>`: a map from tenant id to `{financialId, ...attributes}`
-    cross_tenant: tuple[CrossTenantSpec, ...] = ()
+    cross_tenant: tuple[CrossTenantSpec, ...] = ()  # the ways into other tenants; none when absent
 
 
 class TenantRegistry:

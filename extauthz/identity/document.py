@@ -22,9 +22,9 @@ class JwksSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 class KindSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What only access tokens of this issuer carry (JWT-16). With neither `anyOf` nor `prefix`, being there counts."""
 
-    claim: PathsSpec
-    any_of: list[str] | None = None
-    prefix: str | None = None
+    claim: PathsSpec  # where to look
+    any_of: list[str] | None = None  # values of which one must be there
+    prefix: str | None = None  # what the value must begin with
 
 
 class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -34,16 +34,16 @@ class ClaimsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `tokenId`, `session`: paths of which the first one present counts.
     """
 
-    subject: PathsSpec | None = None
-    client: PathsSpec | None = None
-    tenant: PathSpec | None = None
+    subject: PathsSpec | None = None  # who calls
+    client: PathsSpec | None = None  # the OAuth client
+    tenant: PathSpec | None = None  # the tenant of the caller
     tenant_optional: bool | None = None  # true: a token without the claim is a caller without tenant, not refused
-    roles: PathsSpec | None = None
-    scopes: PathSpec | None = None
-    acr: PathSpec | None = None
+    roles: PathsSpec | None = None  # lists of roles, joined
+    scopes: PathSpec | None = None  # a list, or a text with blanks
+    acr: PathSpec | None = None  # how the caller authenticated
     acrs: PathSpec | None = None  # a list of authentication contexts, as Entra ID has it
-    auth_time: PathSpec | None = None
-    token_id: PathsSpec | None = None
+    auth_time: PathSpec | None = None  # when the caller authenticated
+    token_id: PathsSpec | None = None  # what revocation calls the token
     session: PathsSpec | None = None  # what a logout ends, for revocation
 
 
@@ -58,18 +58,19 @@ class IssuerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     issuer_aliases: list[str] = []  # other spellings of `iss`; callers are the same under each
     issuer_tenants: list[str] = []  # accepted in place of `{tenantid}`; a token must name the same tenant
     audiences: list[str] = []  # any one of them must be named by the token
+    # keycloak, auth0, okta, entra, cognito, firebase or rfc9068; whatever is written here overrides it
     preset: str = "rfc9068"
-    jwks: JwksSpec | None = None
-    algorithms: list[str] | None = None
+    jwks: JwksSpec | None = None  # where the keys are; discovered when absent
+    algorithms: list[str] | None = None  # accepted signature algorithms
     min_rsa_bits: int = 2048  # shorter keys are left out; 2048 at least
     types: list[str] | None = None  # accepted header `typ`; `absent` for tokens without one
-    kind: KindSpec | None = None
-    audience_claim: PathSpec | None = None
-    claims: ClaimsSpec = ClaimsSpec()
-    require_claims: PathsSpec | None = None
+    kind: KindSpec | None = None  # what tells access tokens from other tokens
+    audience_claim: PathSpec | None = None  # where the audience stands; `aud` when absent
+    claims: ClaimsSpec = ClaimsSpec()  # where facts about the caller stand
+    require_claims: PathsSpec | None = None  # claims without which a token is refused
     leeway: int | str = 10  # how far clocks may be apart; at most 60 s
     max_lifetime: int | str = "24h"  # from `iat` to `exp`; not for tokens that are introspected
-    introspection: IntrospectionSpec | None = None
+    introspection: IntrospectionSpec | None = None  # opaque tokens: whom to ask about them
 
 
 class ServiceTenantSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -97,7 +98,9 @@ class AuthenticationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_field
     `formBody: ignore` tolerates forms with a field `access_token`, which is never read as a credential (EX-03).
     """
 
+    # optional: nobody has to sign in, a bad credential is refused; none: nothing is looked at
     mode: Literal["required", "optional", "none"] = "required"
-    issuers: list[str] = []
+    issuers: list[str] = []  # names of Issuer documents
+    # ignore: forms may have a field `access_token`, which is never a credential (EX-03)
     form_body: Literal["refuse", "ignore"] = "refuse"
-    service: ServiceSpec = ServiceSpec()
+    service: ServiceSpec = ServiceSpec()  # services that call in their own name, or beside a user

@@ -27,7 +27,7 @@ class WhenStoreUnavailableSpec(Struct, frozen=True, kw_only=True, forbid_unknown
 class DpopSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """How DPoP proofs are checked (RFC 9449). Durations: `60s`, `5m` or seconds."""
 
-    algorithms: tuple[str, ...] = ("ES256", "PS256", "EdDSA")
+    algorithms: tuple[str, ...] = ("ES256", "PS256", "EdDSA")  # of proofs
     max_age: int | str = 60  # since `iat`; at most 300 s
     skew: int | str = 10  # how far clocks may be apart; at most 60 s
     # off: a nonce is not looked at. optional: it may stand in for a clock that is right. required: no proof without.

@@ -50,8 +50,9 @@ class MessageSignatureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     profile: Literal["fapi2-http-signatures"] = "fapi2-http-signatures"  # what must be covered
     methods: Methods = ()  # where it is required; all when empty
     keys: dict[str, ClientKeysSpec]  # by OAuth client id
-    algorithms: tuple[str, ...] = tuple(SCHEMES)
+    algorithms: tuple[str, ...] = tuple(SCHEMES)  # of signatures, as RFC 9421 calls them
     max_age: int | str = 60  # since `created`; at most 60 s
+    # What the signature is for (RFC 9421 section 2.3).
     tag: Annotated[str, Meta(pattern=r"^[!#-\[\]-~]{1,64}$")] = "fapi-2-request"
     # What clients call this service, as in `senderConstraint.dpop`, whose value holds when absent.
     public_origin: str | dict[str, str] = ""
@@ -63,9 +64,9 @@ class SignedBodySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Bodies that are signed as a whole (Open Finance Brasil, payments)."""
 
     format: Literal["jws"] = "jws"  # compact serialisation
-    media_type: Annotated[str, Meta(pattern=r"^[a-z]+/[a-z0-9.+-]+$")] = "application/jwt"
+    media_type: Annotated[str, Meta(pattern=r"^[a-z]+/[a-z0-9.+-]+$")] = "application/jwt"  # of the body
     methods: Methods = ("POST", "PUT", "PATCH")  # where a signed body is required
-    algorithms: tuple[str, ...] = ("PS256",)
+    algorithms: tuple[str, ...] = ("PS256",)  # of signatures (RFC 7518)
     # `aud`: URLs, whose path may be a pattern; the URL that was called when empty.
     audience: tuple[str, ...] = ()
     organisations: str  # `data.<file>`: the organisation id (`iss`) by OAuth client id

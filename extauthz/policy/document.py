@@ -96,11 +96,11 @@ class RuleSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 class AccessPolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What is allowed or denied. A matching deny always wins; without a matching allow the answer is no."""
 
-    effect: Effect
+    effect: Effect  # deny wins over allow
     mode: Mode = "enforce"  # shadow: recorded, never enforced
     tenant: str = ""  # only ever speaks about resources of this tenant
-    match: MatchSpec = MatchSpec()
-    rules: tuple[RuleSpec, ...]
+    match: MatchSpec = MatchSpec()  # the routes it speaks about; all when absent
+    rules: tuple[RuleSpec, ...]  # tried in order
 
 
 class NamedPolicy(Struct, frozen=True):

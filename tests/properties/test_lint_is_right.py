@@ -3,6 +3,7 @@
 Policies and requests are generated from few words, so that rules overlap; connections without HTTP are asked, too.
 """
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,15 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from extauthz.bundle import lint_bundle
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Facts, Peer
 from extauthz.model.subject import ANONYMOUS
 from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, PolicySet, compile_policies
+from extauthz.policy.asked import Asked
 from extauthz.policy.condition import FAILED, Conditions
 from extauthz.policy.reach.examine import Examined
 from extauthz.policy.reach.facts import NO_FACTS
 from extauthz.policy.reach.formula import read_condition
 from extauthz.policy.reach.solve import ERROR, FALSE, TRUE, possible_results
+from tests.engine import Engine
 from tests.fakes import a_request
 from tests.unit.policy.bench import ALICE, NOW
 from tests.unit.policy.generated import both, optional, spec_of
@@ -158,6 +162,20 @@ def without(policies: list[NamedPolicy], document: int, position: int) -> list[N
     return [*rest, NamedPolicy(policy.name, replace(policy.spec, rules=left))] if left else rest
 
 
+def without_alternative(policies: list[NamedPolicy], document: int, location: Any) -> list[NamedPolicy]:
+    policy, position, what, at = (
+        policies[document],
+        location[2],
+        {"from": "from_", "to": "to"}[location[3]],
+        location[4],
+    )
+    rules = list(policy.spec.rules)
+    entries = getattr(rules[position], what)
+    rules[position] = replace(rules[position], **{what: entries[:at] + entries[at + 1 :]})
+    changed = NamedPolicy(policy.name, replace(policy.spec, rules=tuple(rules)))
+    return [changed if place == document else other for place, other in enumerate(policies)]
+
+
 def verdict(policies: PolicySet, question: Any) -> tuple[Any, ...]:
     if isinstance(question, Connection):
         found = policies.evaluate_connection(question)
@@ -188,6 +206,9 @@ def test_a_rule_that_lint_reports_decides_nothing_and_can_be_removed(
         seen[problem.code] += 1
         policy, position = policies[document], int(problem.location[2])
         if problem.code == "dead-alternative":
+            rest = made(without_alternative(policies, document, problem.location))
+            for question in questions:
+                assert verdict(whole, question) == verdict(rest, question), problem
             continue
         if problem.code == "never-true-condition" and policy.spec.effect == "deny":
             for question in questions:
@@ -267,8 +288,6 @@ READINGS = st.fixed_dictionaries(
 @given(text=TEXTS, readings=st.lists(READINGS, min_size=10, max_size=20))
 def test_what_a_condition_comes_to_is_always_among_what_is_said_to_be_possible(text: str, readings: list[Any]) -> None:
     """CEL's own evaluation against the enumeration of cases."""
-    from extauthz.policy.asked import Asked  # noqa: PLC0415
-
     conditions = Conditions({})
     program, _ = conditions.condition(text)
     read = read_condition(text, conditions)
@@ -280,3 +299,145 @@ def test_what_a_condition_comes_to_is_always_among_what_is_said_to_be_possible(t
         subject = replace(ALICE, roles=reading["roles"], claims=reading["claims"])
         value = program.value(Asked(request, subject, "", NOW))
         assert possible & {True: TRUE, False: FALSE, FAILED: ERROR}[value], (text, reading)
+
+
+# --- under profiles
+
+
+ISSUERS = ("bank", "shop")
+ISSUER = """\
+apiVersion: extauthz.io/v1
+kind: Issuer
+metadata: {name: %(name)s}
+spec:
+  issuer: https://%(name)s.test
+  audiences: [api]
+  algorithms: [ES256]
+  jwks: {uri: "https://%(name)s.test/certs"}
+  claims: {tenant: tenant_id, tenantOptional: true, roles: [roles]}
+"""
+PROFILES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "path": st.sampled_from(["/api/**", "/api/x", "/**", "/other/**"]),
+            "mode": st.sampled_from(["required", "optional", "none"]),
+            "issuers": st.sampled_from([["bank"], ["shop"], ["bank", "shop"]]),
+        }
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda profile: profile["path"],
+)
+SIMPLE_RULES = spec_of(
+    st.just({})
+    | st.builds(
+        lambda found: {"from": [found]},
+        spec_of(
+            optional("issuers", st.sampled_from(ISSUERS)),
+            optional("roles", st.sampled_from(["officer", "clerk"])),
+            optional("principals", st.sampled_from(["td/ns/a/sa/b"])),
+        ),
+    ),
+    st.just({})
+    | st.builds(
+        lambda found: {"to": [found]},
+        spec_of(
+            optional("paths", st.sampled_from(["/api/x", "/api/**", "/other", "/API/x"])),
+            optional("ports", st.just(80)),
+        ),
+    ),
+    st.builds(
+        lambda text: {"condition": text}, st.sampled_from(["", "", "request.path == '/api/x'", "subject.authenticated"])
+    ),
+)
+SIMPLE = st.lists(
+    st.fixed_dictionaries(
+        {
+            "effect": st.sampled_from(["allow", "allow", "deny"]),
+            "tenant": st.sampled_from(["", "", "acme"]),
+            "rules": st.lists(SIMPLE_RULES, min_size=1, max_size=2),
+        }
+    ),
+    min_size=1,
+    max_size=3,
+)
+ASKED = st.lists(
+    st.tuples(
+        st.sampled_from(["/api/x", "/api/y", "/other", "/API/x", "/"]),
+        st.sampled_from([None, *ISSUERS]),
+        st.sampled_from([[], ["officer"], ["clerk"]]),
+        st.sampled_from(["", "acme"]),
+        st.sampled_from(["", "spiffe://td/ns/a/sa/b"]),
+    ),
+    min_size=8,
+    max_size=12,
+)
+
+
+def documents_of(profiles: list[Any], policies: list[Any]) -> dict[str, bytes]:
+    def document(kind: str, name: str, spec: Any) -> bytes:
+        return msgspec.json.encode(
+            {"apiVersion": "extauthz.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        )
+
+    made = {f"{name}.yaml": (ISSUER % {"name": name}).encode() for name in ISSUERS}
+    made["tenancy.yaml"] = document("Tenancy", "t", {"tenants": "data.tenants"})
+    made["data/tenants.yaml"] = b"acme: {}\n"
+    for at, profile in enumerate(profiles):
+        issuers = {} if profile["mode"] == "none" else {"issuers": profile["issuers"]}
+        spec = {"match": {"paths": [profile["path"]]}, "authentication": {"mode": profile["mode"], **issuers}}
+        made[f"profile{at}.yaml"] = document("SecurityProfile", f"profile{at}", spec)
+    for at, policy in enumerate(policies):
+        made[f"policy{at}.yaml"] = document("AccessPolicy", f"p{at}", policy)
+    return made
+
+
+def decisions(bundle: dict[str, bytes], asked: list[Any]) -> list[tuple[Any, ...]]:
+    engine = Engine(bundle)
+    found = []
+    for path, issuer, roles, tenant, principal in asked:
+        claims = {
+            "iss": f"https://{issuer}.test",
+            "aud": "api",
+            "sub": "u",
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 60,
+        }
+        claims |= {"roles": roles} | ({"tenant_id": tenant} if tenant else {})
+        token = engine.sign(issuer, claims) if issuer else None
+        decision = engine.ask(path, host="api.test", token=token, principal=principal).decision
+        found.append((decision.reason, decision.evidence.policy, decision.evidence.rule))
+    return found
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(profiles=PROFILES, policies=SIMPLE, asked=ASKED)
+def test_what_lint_reports_under_profiles_decides_nothing_either(
+    profiles: list[Any], policies: list[Any], asked: list[Any]
+) -> None:
+    """The whole path, with real tokens: also what profiles keep out."""
+    for policy in policies:
+        for at, rule in enumerate(policy["rules"]):
+            rule["name"] = f"r{at}"
+    bundle = documents_of(profiles, policies)
+    reported = {
+        (int(finding.file.removeprefix("policy").removesuffix(".yaml")), int(finding.field[len("spec.rules[")]))
+        for finding in lint_bundle(bundle).warnings
+        if finding.code in {"unreachable-rule", "shadowed-rule"}
+    }
+    if not reported:
+        return
+    whole = decisions(bundle, asked)
+    for document, position in reported:
+        seen[f"under profiles: {document}"] += 1
+        assert (f"p{document}", f"r{position}") not in [found[1:] for found in whole]
+        rest = [
+            {
+                **policy,
+                "rules": [rule for place, rule in enumerate(policy["rules"]) if (at, place) != (document, position)],
+            }
+            for at, policy in enumerate(policies)
+        ]
+        left = documents_of(profiles, rest)
+        left = {name: text for name, text in left.items() if b'"rules":[]' not in text}
+        assert whole == decisions(left, asked)

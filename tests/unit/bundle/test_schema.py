@@ -65,14 +65,13 @@ def test_every_example_document_is_accepted(file: Path) -> None:
     assert not any(map(refused, found))
 
 
-def test_every_field_says_what_it_means_or_is_a_struct_that_does() -> None:
-    silent = {
+def test_every_field_says_what_it_means() -> None:
+    assert [] == [
         f"{name}.{field}"
         for name, definition in schema()["$defs"].items()
         for field, described in definition["properties"].items()
-        if not described.get("description") and "$ref" not in json.dumps(described)
-    }
-    assert len(silent) < 40, sorted(silent)
+        if not described.get("description")
+    ]
 
 
 @pytest.mark.parametrize(("file", "old", "new", "message"), CASES)

@@ -1,6 +1,7 @@
 """`extauthz bundle explain`: every step of a decision, what each rule wanted, and nothing that should stay secret."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_a_connection_without_http_has_four_steps(tmp_path: Path) -> None:
     assert {"request": "passed", "freeze": "passed", "revocation": "passed", "policies": "ended here"} == ended(
         explained("--request", str(file))
     )
+
+
+def test_what_rules_wanted_of_a_connection_without_http_is_told_too(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BANKING, bundle)
+    (bundle / "tcp.yaml").write_text(
+        "apiVersion: extauthz.io/v1\nkind: AccessPolicy\nmetadata: {name: ledger}\nspec:\n  effect: allow\n"
+        "  rules: [{name: from-batch, from: [{principals: [a/ns/batch/sa/nightly]}], to: [{ports: [5432]}]}]\n"
+    )
+    file = tmp_path / "tcp.json"
+    source = {"principal": "spiffe://a/ns/b/sa/c"}
+    file.write_text(json.dumps({"attributes": {"source": source, "request": {}}}))
+    said = CliRunner().invoke(main, ["bundle", "explain", str(bundle), *NOW, "--request", str(file)]).stdout
+    assert "the closest is `ledger/from-batch`" in said
+    assert "from[0].principals: no match, found spiffe://a/ns/b/sa/c, wanted spiffe://a/ns/batch/sa/nightly" in said
 
 
 def test_flags_a_url_and_check_say_the_same(tmp_path: Path) -> None:
