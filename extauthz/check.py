@@ -3,14 +3,24 @@
 Rule 1: every reason to say no is reached from `decide`, in this order.
 Rule 2: nothing here waits, locks, logs or reads a clock; those come in as values.
 Rule 3: total: whatever the request, the answer is Allow, Deny or Undecided.
+Rule 4: what is expected is asked for first: `isinstance` of a Struct takes 20 ns if it holds, and 100 if it does not.
 """
 
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from extauthz.guards import Emergencies, Refusal, in_force
-from extauthz.identity import NONCE_HEADER, Proof, check_signatures, identify, prove_possession
+from extauthz.guards import Emergencies, Refusal, Resolved, in_force
+from extauthz.identity import (
+    NONCE_HEADER,
+    Identified,
+    Possession,
+    Proof,
+    Signed,
+    check_signatures,
+    identify,
+    prove_possession,
+)
 from extauthz.model.decision import (
     Allow,
     Decision,
@@ -27,7 +37,7 @@ from extauthz.model.decision import (
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
 from extauthz.policy import Verdict
-from extauthz.snapshot import AmbiguousProfile, Profile, Snapshot
+from extauthz.snapshot import Profile, Snapshot
 
 Asked = Request | Connection | Refused
 Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
@@ -72,14 +82,14 @@ def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -
     emergencies = in_force(world.emergencies, world.orders, now)  # None nearly always
     refusal = emergencies.refuse_route(request) if emergencies is not None else None
     profile = world.profiles.find(request)
-    if profile is None or isinstance(profile, AmbiguousProfile):
+    if not isinstance(profile, Profile):
         if refusal is not None:
             return _refuse(refusal, Evidence())
         return Deny(Reason.NO_PROFILE) if profile is None else Deny(Reason.PATH_AMBIGUOUS, "T-11")
     if refusal is not None:
         return _dress(_refuse(refusal, Evidence(profile=profile.name)), profile)
     decision = _decide_under(profile, request, world, now, known, emergencies)
-    return _dress(decision, profile) if isinstance(decision, Deny) else decision
+    return decision if isinstance(decision, Allow) else _dress(decision, profile)
 
 
 def _decide_under(
@@ -91,9 +101,9 @@ def _decide_under(
     if profile.fapi is not None and (refusal := profile.fapi.check_headers(request, now)):
         return _refuse(refusal, evidence)
     found = identify(request, profile.authentication, world.keys, world.tokens, now, known)
-    if isinstance(found, Pending):
-        return replace(found, otherwise=replace(found.otherwise, evidence=evidence))
-    if isinstance(found, Deny | Undecided):
+    if not isinstance(found, Identified):
+        if isinstance(found, Pending):
+            return replace(found, otherwise=replace(found.otherwise, evidence=evidence))
         return replace(found, evidence=evidence)
     evidence = Evidence(subject=found.subject, profile=profile.name, token_cached=found.cached)
 
@@ -101,18 +111,18 @@ def _decide_under(
     if refusal := profile.sender.refuse(found.subject):
         return _refuse(refusal, evidence)
     held = prove_possession(request, found, profile.possession, world.nonces, now)
-    if isinstance(held, Deny | Undecided):
+    if not isinstance(held, Possession):
         return replace(held, evidence=evidence)
     if held.kinds:
         evidence = replace(evidence, sender_proofs=held.kinds)
 
     # 3 guards that no policy can lift
     guarded = _guard(request, profile, world, now, evidence, emergencies)
-    if isinstance(guarded, Deny):
+    if not isinstance(guarded, Evidence):
         return guarded
 
     signed = check_signatures(request, found.subject, profile.signing, now)
-    if isinstance(signed, Deny):
+    if not isinstance(signed, Signed):
         return replace(signed, evidence=guarded)
     if signed.kinds:
         guarded = replace(guarded, sender_proofs=(*held.kinds, *signed.kinds))
@@ -137,14 +147,15 @@ def _guard(
         return _refuse(refusal, evidence)
     if profile.step_up is not None and (refusal := profile.step_up.check(request, subject, now)):
         return _refuse(refusal, evidence)
-    tenant = world.tenants.own(subject.tenant)
-    if profile.tenancy is not None:
+    if profile.tenancy is None:
+        tenant = world.tenants.own(subject.tenant)
+        evidence = replace(evidence, tenant=tenant)
+    else:
         resolved = profile.tenancy.resolve(request, subject)
-        if isinstance(resolved, Refusal):
+        if not isinstance(resolved, Resolved):
             return _refuse(resolved, evidence)
         tenant = resolved.tenant
-        evidence = replace(evidence, cross_tenant=resolved.cross_tenant)
-    evidence = replace(evidence, tenant=tenant)
+        evidence = replace(evidence, tenant=tenant, cross_tenant=resolved.cross_tenant)
     if emergencies is not None and tenant != subject.tenant and (refusal := emergencies.refuse_tenant(tenant)):
         return _refuse(refusal, evidence)
     if profile.fapi is not None and (refusal := profile.fapi.check_financial_id(request, world.tenants.get(tenant))):
@@ -238,7 +249,9 @@ def _refuse(refusal: Refusal, evidence: Evidence) -> Deny:
     )
 
 
-def _dress(deny: Deny, profile: Profile) -> Deny:
+def _dress(decision: Decision | Pending, profile: Profile) -> Decision | Pending:
     """Denials offer what the profile accepts, and under a FAPI profile speak the ecosystem's error format."""
-    deny = profile.sender.challenge(deny)
+    if not isinstance(decision, Deny):
+        return decision
+    deny = profile.sender.challenge(decision)
     return deny if profile.fapi is None else replace(deny, ecosystem=profile.fapi.ecosystem)

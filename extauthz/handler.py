@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from extauthz.callers import Callers
 from extauthz.check import MAX_QUESTIONS, advance
 from extauthz.journal import Journal, JournalError
-from extauthz.model.decision import Decision, Pending, Question, Undecided, VerifySignature
+from extauthz.model.decision import Allow, Decision, Pending, Question, Undecided, VerifySignature
 from extauthz.model.reasons import Reason
 from extauthz.model.record import DecisionRecord
 from extauthz.model.request import Connection, Facts, Refused, Request
@@ -132,9 +132,12 @@ class Handler:
 
     def _decide(self, check: "_Check") -> "_Draft | _Unfinished":
         """Decide with what is in memory, as far as it goes."""
-        if check.world is None:
+        world, now = check.world, int(check.at)
+        if world is None:
             return self._write(Undecided(self._live.absence), check)
-        while isinstance(decision := advance(check.asked, check.world, int(check.at), check.known), Pending):
+        while not isinstance(decision := advance(check.asked, world, now, check.known), Allow):  # asked first: fastest
+            if not isinstance(decision, Pending):
+                break
             question = decision.question
             if question in check.known or len(check.known) >= MAX_QUESTIONS:
                 decision = decision.otherwise

@@ -64,7 +64,7 @@ class TenancyGuard(Struct, frozen=True):
     def resolve(self, request: Request, subject: Subject) -> Resolved | Refusal:
         """The tenant that `request` is about, if `subject` may ask about it."""
         named = self._named(request)
-        if isinstance(named, Refusal):
+        if not isinstance(named, set):
             return named
         if len(named) > 1:
             return Refusal(Reason.TENANT_CONFLICT, "T-57", "the request names more than one tenant")

@@ -25,7 +25,7 @@ from extauthz.identity.signature_rules import (
     SignedBodySpec,
     SigningRules,
 )
-from extauthz.identity.signed_request import check_signatures
+from extauthz.identity.signed_request import Signed, check_signatures
 from extauthz.identity.urls import is_fetchable
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "Possession",
     "PossessionRules",
     "Proof",
+    "Signed",
     "SignedBodySpec",
     "SigningKey",
     "SigningRules",

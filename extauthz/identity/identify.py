@@ -67,7 +67,7 @@ def identify(
     if authentication.introspecting is None and (found := _recall(place, authentication, keys, tokens, now)):
         return _as_presented(found, known_credential(value))
     credential = parse_credential(value, request.headers)
-    if isinstance(credential, Deny):
+    if not isinstance(credential, Credential):
         return credential
     read = _read(credential.token, place, authentication, keys, tokens, now, known)
     return read if isinstance(read, Pending) else _as_presented(read, credential)

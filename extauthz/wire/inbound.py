@@ -119,7 +119,7 @@ def _read_http(
         return Refused(facts, Reason.HOST_INVALID, "T-19" if "," in http.host else "T-18")
     target = http.path
     path = _read_path(target, headers)
-    if isinstance(path, Ambiguous):
+    if not isinstance(path, Path):
         return Refused(facts, Reason.PATH_AMBIGUOUS, path.check)
     if headers.has_repeated(rules.refused):
         return Refused(facts, Reason.HEADER_REPEATED, "T-26")
