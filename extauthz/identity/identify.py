@@ -58,8 +58,10 @@ def identify(
         caller = service.find(request)
         if isinstance(caller, Deny):
             return caller
-    if refused := refuse_elsewhere(request, refuse_form_body=authentication.refuse_form_body):
-        return refused
+    if request.query or request.body:
+        refused = refuse_elsewhere(request, refuse_form_body=authentication.refuse_form_body)
+        if refused is not None:
+            return refused
     value = request.headers.get(HEADER)
     if value is None:
         return _without_token(request, authentication)

@@ -9,6 +9,7 @@ rule reads, only in the spelling that was read (T-28).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, takewhile
 from typing import Final
 
 from msgspec import Struct
@@ -27,7 +28,7 @@ from extauthz.policy.gates import Look, caller, kind_of_caller
 from extauthz.policy.guard import guarded_headers, with_guard, without_twins
 from extauthz.policy.index import PortIndex, RouteIndex
 from extauthz.policy.kinds import Kind, Kinds
-from extauthz.policy.outcome import ERROR, NO, SCOPES, YES
+from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.rule import Candidate, Rule, for_connections
 
 
@@ -60,10 +61,13 @@ _RANK = {("deny", "shadow"): 0, ("allow", "shadow"): 0, ("deny", "enforce"): 1, 
 class Shortlist(Struct, frozen=True, gc=False):
     """What is left to decide for every request of a kind."""
 
-    candidates: tuple[Candidate, ...] = ()
-    verdict: Verdict | None = None  # set when nothing is left
+    candidates: tuple[Candidate, ...] = ()  # in the order in which they are tried; none when `otherwise` says it all
+    first: tuple[Candidate, ...] = ()  # those of them at the beginning that must be tried on each request
+    otherwise: Verdict | None = None  # when none of these matches; None: others must be tried, too
     is_long: bool = False  # too many to be kept: they are looked up each time, for each caller
 
+
+Tried = tuple[Rule, tuple[Outcome, str]]
 
 _LONG: Final = Shortlist(is_long=True)
 _MAX_CANDIDATES: Final = 64
@@ -116,9 +120,15 @@ class PolicySet:
         asked = Asked(request, subject, tenant, now, self._claims)
         kind = self._kinds.of(asked)
         found = _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
-        if found.verdict is not None:
-            return found.verdict
-        return _decide(self._candidates(asked, caller) if found.is_long else found.candidates, asked, self._bare)
+        for place, candidate in enumerate(found.first):
+            tried = candidate.test(asked)
+            if tried[0] != NO:
+                behind = _try(found.candidates[place + 1 :], asked)
+                return _decide(chain(((candidate.rule, tried),), behind), asked, self._bare)
+        if found.otherwise is not None:
+            return found.otherwise
+        candidates = self._candidates(asked, caller) if found.is_long else found.candidates
+        return _decide(_try(candidates, asked), asked, self._bare)
 
     def _find(self, kind: Kind, asked: Asked) -> Shortlist:
         """The shortlist of a kind, by the example of one request."""
@@ -127,12 +137,14 @@ class PolicySet:
             candidates.append(candidate)
             if candidate.decides:
                 break
-        if len(candidates) > _MAX_CANDIDATES:
-            found = _LONG
-        elif all(candidate.is_settled and candidate.rule.plan is None for candidate in candidates):
-            found = Shortlist(verdict=_decide(candidates, asked, self._bare))
-        else:
-            found = Shortlist(tuple(candidates))
+        found = _LONG
+        if len(candidates) <= _MAX_CANDIDATES:
+            first = tuple(takewhile(lambda candidate: not candidate.is_settled, candidates))
+            settled = candidates[len(first) :]
+            otherwise = None
+            if all(candidate.is_settled for candidate in settled):
+                otherwise = _decide(_try(settled, asked), asked, self._bare)
+            found = Shortlist(tuple(candidates) if first or otherwise is None else (), first, otherwise)
         self._shortlists.put(kind, found)
         return found
 
@@ -149,7 +161,8 @@ class PolicySet:
         asked = asked_of_connection(connection)
         positions = self._ports.candidates(connection.destination.port, caller(asked))
         rules = (self._connection_rules[position].candidate(asked) for position in positions)
-        return _decide((candidate for candidate in rules if candidate is not None), asked, NO_OBLIGATIONS)
+        candidates = (candidate for candidate in rules if candidate is not None)
+        return _decide(_try(candidates, asked), asked, NO_OBLIGATIONS)
 
     def explain(
         self, request: Request, subject: Subject, tenant: str, now: int, closer: Closer | None = None
@@ -169,23 +182,27 @@ def _weigh(kind: Kind, found: Shortlist) -> int:
     return _ENTRY_BYTES + kind.size + _CANDIDATE_BYTES * len(found.candidates)
 
 
-def _decide(candidates: Iterable[Candidate], asked: Asked, bare: Obligations) -> Verdict:
+def _try(candidates: Iterable[Candidate], asked: Asked) -> Iterator[Tried]:
+    """Each in its turn, only when it is its turn."""
+    for candidate in candidates:
+        yield candidate.rule, candidate.test(asked)
+
+
+def _decide(tried: Iterable[Tried], asked: Asked, bare: Obligations) -> Verdict:
     """`bare` is what an allow without obligations of its own adds."""
     shadow: tuple[ShadowMatch, ...] = ()
     errors: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
-    for candidate in candidates:
-        rule = candidate.rule
+    for rule, (found, route) in tried:
+        if found == NO:
+            continue
         if rule.mode == "shadow" and shadow and shadow[-1].policy == rule.policy:
             continue  # the first rule of a shadow policy speaks for it, as it would when enforced
-        outcome, route = candidate.test(asked)
-        if outcome == NO:
-            continue
         obligations: Obligations | None = bare
-        if outcome == YES and rule.plan is not None:
+        if found == YES and rule.plan is not None:
             obligations = rule.plan.resolve(asked)
-        if outcome == ERROR or obligations is None:
-            outcome = ERROR
+        outcome = ERROR if obligations is None else found
+        if outcome == ERROR:
             errors = (*errors, rule.full_name)
         if rule.mode == "shadow":
             if outcome == YES or (outcome == ERROR and rule.effect == "deny"):

@@ -103,12 +103,14 @@ class Kinds:
         self._method = str if methods.wild else {name: name for name in methods.names}.get
         self._by_port = seen.pop("ports", None) is not None
         seen.pop("hosts", None)  # a kind has the whole host
-        self._roles, self._scopes = seen.pop("roles", nothing), seen.pop("scopes", nothing)
+        roles, scopes = seen.pop("roles", nothing), seen.pop("scopes", nothing)
+        self._any_role, self._is_role = roles.wild, roles.names.__contains__
+        self._any_scope, self._is_scope = scopes.wild, scopes.names.__contains__
         self._others = [(by_field[name][0].read, found) for name, found in sorted(seen.items())]
-        self._by_token = any(rule.sources for rule in rules if self._scopes.names or self._scopes.wild)
+        self._by_token = any(rule.sources for rule in rules if scopes.names or scopes.wild)
         self._tenant = {rule.tenant: rule.tenant for rule in rules}.get
         self._shapes = Shapes(_literals(rules, operations))
-        self._wild = methods.wild or any(found.wild for found in (self._roles, self._scopes, *seen.values()))
+        self._wild = methods.wild or any(found.wild for found in (roles, scopes, *seen.values()))
 
     def of(self, asked: Asked) -> Kind | None:
         """The kind of a request; None when it is too large to be kept."""
@@ -119,8 +121,8 @@ class Kinds:
             self._method(request.method),
             request.destination.port if self._by_port else 0,
             self._shapes.of(request.segments, asked.folded),
-            self._roles.of(subject.roles),
-            self._scopes.of(subject.scopes),
+            subject.roles if self._any_role else tuple(filter(self._is_role, subject.roles)),
+            subject.scopes if self._any_scope else tuple(filter(self._is_scope, subject.scopes)),
             self._by_token and subject.has_token,  # who has none lacks no scope of it
             tuple([found.of(_texts(read(asked))) for read, found in self._others]) if self._others else (),
         )

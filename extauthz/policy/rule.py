@@ -141,13 +141,14 @@ class Candidate(Struct, frozen=True, gc=False):
     def is_settled(self) -> bool:
         """Whether nothing is left: its outcome is the same for every request of the kind."""
         rule = self.rule
-        return self.source is not None and not rule.whens and rule.condition is None and not rule.captures
+        if self.source is None or rule.captures or rule.plan is not None:
+            return False
+        return not rule.whens and rule.condition is None
 
     @property
     def decides(self) -> bool:
         """Whether no request of the kind gets to the rules behind this one."""
-        rule = self.rule
-        return self.is_settled and self.source == YES and rule.mode == "enforce" and rule.plan is None
+        return self.is_settled and self.source == YES and self.rule.mode == "enforce"
 
     def test(self, asked: Asked) -> tuple[Outcome, str]:
         """As `Rule.test`."""
@@ -158,7 +159,7 @@ class Candidate(Struct, frozen=True, gc=False):
         erred = ""
         outcome: Outcome = NO
         for way in self.ways:
-            params = way.params(asked.request.segments)
+            params = way.params(asked.request.segments) if rule.captures else {}
             found = ERROR if params is None else rule.test_whens(asked, params)
             if found == YES:
                 return source, way.route

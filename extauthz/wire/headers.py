@@ -58,7 +58,7 @@ class JoinedHeaders:
         """Whether one of `names`, none of which has a comma in its grammar, has a second line."""
         headers = self._map
         for name in names:  # noqa: SIM110 - `any` costs more than the lookups: most are absent, which `in` tells fast
-            if name in headers and has_two_values(headers[name]):
+            if name in headers and "," in (value := headers[name]) and has_two_values(value):
                 return True
         return False
 

@@ -9,7 +9,6 @@ import re
 from functools import lru_cache
 from typing import Annotated
 
-from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from google.protobuf.message import DecodeError
 from msgspec import Meta, Struct
 
@@ -17,10 +16,10 @@ from extauthz.generated.extauthz.v1.check_pb2 import AttributesView, CheckView, 
 from extauthz.model.hosts import Host, canonicalise_host
 from extauthz.model.paths import Ambiguous, Path, canonicalise
 from extauthz.model.reasons import Reason
-from extauthz.model.request import Connection, Facts, ForwardedCertificate, Peer, Refused, Request
+from extauthz.model.request import Connection, Facts, ForwardedCertificate, Refused, Request
 from extauthz.wire.headers import WITHOUT_COMMA, JoinedHeaders, ListedHeaders
 from extauthz.wire.metadata import Namespaces, read_metadata
-from extauthz.wire.peers import client_address, read_peer
+from extauthz.wire.peers import Ends, client_address, read_ends
 from extauthz.wire.xfcc import MalformedError, read_forwarded
 
 # A token (RFC 9110 section 5.6.2) in upper case; the longest registered method has 17 characters.
@@ -29,7 +28,7 @@ _USUAL_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OP
 _STREAM_ID = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _PROTOCOLS = frozenset({"HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"})
 _SCHEMES = frozenset({"http", "https"})
-INTERACTION_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+INTERACTION_ID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
@@ -73,44 +72,31 @@ def read_check(raw: bytes, options: InboundOptions) -> Request | Connection | Re
 
 
 def _read(attributes: AttributesView, options: InboundOptions) -> Request | Connection | Refused:
-    around = _Around(
-        read_peer(attributes.source),
-        read_peer(attributes.destination),
-        _read_sni(attributes.tls_session),
-        read_metadata(attributes.metadata_context),
-        read_metadata(attributes.route_metadata_context),
-    )
+    ends = read_ends(attributes.source, attributes.destination, attributes.tls_session)
+    metadata, route_metadata = attributes.metadata_context, attributes.route_metadata_context
+    more = (read_metadata(metadata) if metadata else (), read_metadata(route_metadata) if route_metadata else ())
     request = attributes.request
     if request.HasField("http"):
-        return _read_http(request.http, attributes, around, options)
-    source, destination = around.source, around.destination
+        return _read_http(request.http, attributes, ends, more, options)
+    source, destination = ends.source, ends.destination
     facts = Facts(source=source, destination=destination, client_address=source.address)
-    return Connection(facts, source, destination, around.sni)
-
-
-class _Around(Struct, frozen=True, gc=False):
-    """What belongs to the connection rather than to one request."""
-
-    source: Peer
-    destination: Peer
-    sni: str
-    metadata: Namespaces
-    route_metadata: Namespaces
-
-
-def _read_sni(raw: bytes) -> str:
-    return str(AttributeContext.TLSSession.FromString(raw).sni) if raw else ""
+    return Connection(facts, source, destination, ends.sni)
 
 
 def _read_http(
-    http: HttpView, attributes: AttributesView, around: _Around, options: InboundOptions
+    http: HttpView,
+    attributes: AttributesView,
+    ends: Ends,
+    metadata: tuple[Namespaces, Namespaces],
+    options: InboundOptions,
 ) -> Request | Refused:
+    of_request, of_route = metadata
     rules = _rules(options)
     headers = _read_headers(http, rules.marked)
     written = http.method
     method = written if written in _USUAL_METHODS or _METHOD.fullmatch(written) else ""
     host = canonicalise_host(http.host)
-    facts = _read_facts(http, headers or JoinedHeaders({}, rules.marked), method, host, around, options)
+    facts = _read_facts(http, headers or JoinedHeaders({}, rules.marked), method, host, ends, options)
     if headers is None:
         return Refused(facts, Reason.REQUEST_MALFORMED, "T-62")
     if not method:
@@ -144,16 +130,16 @@ def _read_http(
         path.segments,
         path.query,
         headers,
-        around.source,
-        around.destination,
+        ends.source,
+        ends.destination,
         forwarded,
         body or (text_body.encode() if text_body else None),
         partial is not None and partial != "false",
-        around.sni,
+        ends.sni,
         target.partition("?")[0],
         tuple(sorted(extensions.items())) if extensions else (),
-        around.metadata,
-        around.route_metadata,
+        of_request,
+        of_route,
         path.folded,
     )
 
@@ -193,11 +179,12 @@ def _read_facts(
     headers: _Headers,
     method: str,
     host: Host | None,
-    around: _Around,
+    ends: Ends,
     options: InboundOptions,
 ) -> Facts:
-    request_id, protocol, source = http.id, http.protocol, around.source
+    request_id, protocol, source = http.id, http.protocol, ends.source
     interaction = headers.get("x-fapi-interaction-id") or ""
+    content_type = headers.get("content-type")
     if interaction and (not INTERACTION_ID.fullmatch(interaction) or interaction == _NIL):
         interaction = ""
     hops = options.xff_trusted_hops
@@ -207,9 +194,9 @@ def _read_facts(
         host.name if host else "",
         protocol if protocol in _PROTOCOLS else "",
         interaction,
-        _is_grpc(headers.get("content-type") or ""),
+        content_type is not None and _is_grpc(content_type),
         source,
-        around.destination,
+        ends.destination,
         client_address(headers.get("x-forwarded-for") or "", hops, source.address) if hops else source.address,
     )
 

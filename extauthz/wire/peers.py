@@ -5,35 +5,55 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
+from msgspec import Struct
 
 from extauthz.model.memo import Memo
 from extauthz.model.request import Peer
 
 # A connection sends the same bytes with each of its requests: 200 bytes, or some KiB with a certificate.
-_MAX_PEERS: Final = 8192
-_MAX_BYTES: Final = 12 << 20
-_ENTRY_BYTES: Final = 600
+_MAX_CONNECTIONS: Final = 8192
+_MAX_BYTES: Final = 16 << 20
+_ENTRY_BYTES: Final = 900
 _NOBODY: Final = Peer()
 _MAPPED = "::ffff:"
 _MAX_ADDRESS = 45  # the longest spelling of an IPv6 address, with its last 32 bits as IPv4
 
 
+class Ends(Struct, frozen=True, gc=False):
+    """The two ends of a connection, and what it was opened for."""
+
+    source: Peer
+    destination: Peer
+    sni: str
+
+
+class _Written(Struct, frozen=True, gc=False):
+    source: bytes
+    destination: bytes
+    tls_session: bytes
+
+
+def read_ends(source: bytes, destination: bytes, tls_session: bytes) -> Ends:
+    """Two `AttributeContext.Peer` and a `TLSSession`. Raises DecodeError for bytes that are none."""
+    written = _Written(source, destination, tls_session)
+    ends = _known.get(written)
+    if ends is None:
+        sni = AttributeContext.TLSSession.FromString(tls_session).sni
+        ends = Ends(read_peer(source), read_peer(destination), sni)
+        _known.put(written, ends)
+    return ends
+
+
+def _weigh(written: _Written, _: Ends) -> int:
+    return _ENTRY_BYTES + 2 * (len(written.source) + len(written.destination) + len(written.tls_session))
+
+
+_known: Memo[_Written, Ends] = Memo(_MAX_CONNECTIONS, _MAX_BYTES, _weigh)
+
+
 def read_peer(raw: bytes) -> Peer:
     """`AttributeContext.Peer`. Raises DecodeError for bytes that are none."""
-    if not raw:
-        return _NOBODY
-    peer = _peers.get(raw)
-    if peer is None:
-        peer = _read(AttributeContext.Peer.FromString(raw))
-        _peers.put(raw, peer)
-    return peer
-
-
-def _weigh(raw: bytes, _: Peer) -> int:
-    return _ENTRY_BYTES + 2 * len(raw)
-
-
-_peers: Memo[bytes, Peer] = Memo(_MAX_PEERS, _MAX_BYTES, _weigh)
+    return _read(AttributeContext.Peer.FromString(raw)) if raw else _NOBODY
 
 
 def _read(peer: Any) -> Peer:  # noqa: ANN401 - upb messages have no static type

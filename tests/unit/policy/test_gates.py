@@ -14,7 +14,7 @@ from extauthz.model.request import Connection, Facts, Peer
 from extauthz.model.subject import ANONYMOUS, Subject
 from extauthz.policy import AccessPolicySpec, NamedPolicy, Names, PolicySet, compile_policies, gates
 from extauthz.policy.asked import Asked, asked_of_connection
-from extauthz.policy.evaluate import _decide
+from extauthz.policy.evaluate import _decide, _try
 from extauthz.policy.gates import MAX_KEYS, caller, everybody
 from tests.fakes import a_request
 from tests.unit.policy.bench import ALICE, NOW, policy_set, verdict
@@ -121,7 +121,7 @@ def test_connections_lead_to_the_rules_that_name_the_peer() -> None:
 def without_gates(made: PolicySet, request: Any, subject: Subject, tenant: str) -> Any:
     """The verdict with every rule of the route tried anew."""
     asked = Asked(request, subject, tenant, NOW)
-    return _decide(made._candidates(asked, lambda _: everybody), asked, made._bare)
+    return _decide(_try(made._candidates(asked, lambda _: everybody), asked), asked, made._bare)
 
 
 @st.composite

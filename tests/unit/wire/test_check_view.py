@@ -95,11 +95,24 @@ def test_the_ends_of_a_connection_are_read_once_and_never_mixed_up(monkeypatch):
     assert 2 == len([peer for peer in read if peer.address.socket_address.address == "192.0.2.77"])
 
 
-def test_kept_peers_are_bounded_and_invisible_to_the_collector():
-    for number in range(peers._MAX_PEERS + 100):
-        peers.read_peer(AttributeContext.Peer(principal=f"spiffe://td/ns/{number}").SerializeToString())
-    assert len(peers._peers) <= peers._MAX_PEERS
+def test_what_belongs_to_another_connection_is_never_found():
+    """Bytes that are the same one behind the other, but cut elsewhere."""
+    front, back = (AttributeContext.Peer(principal=f"spiffe://td/{name}").SerializeToString() for name in ("a", "b"))
+    for _ in range(2):
+        assert ("spiffe://td/a", "spiffe://td/b") == tuple(
+            peer.principal
+            for peer in (peers.read_ends(front, back, b"").source, peers.read_ends(front, back, b"").destination)
+        )
+        assert "" == peers.read_ends(b"", front + back, b"").source.principal
+        assert "spiffe://td/b" == peers.read_ends(front + back, b"", b"").source.principal
+        assert "api.test" == peers.read_ends(front, back, b"\x0a\x08api.test").sni
+
+
+def test_kept_connections_are_bounded_and_invisible_to_the_collector():
+    for number in range(peers._MAX_CONNECTIONS + 100):
+        peers.read_ends(AttributeContext.Peer(principal=f"spiffe://td/ns/{number}").SerializeToString(), b"", b"")
+    assert len(peers._known) <= peers._MAX_CONNECTIONS
     gc.collect()
-    young = peers._peers._young
+    young = peers._known._young
     assert not any(gc.is_tracked(item) for pair in young.items() for item in pair)
     assert not gc.is_tracked(young)
