@@ -174,7 +174,8 @@ def _ask_policies(
     if glass is None:
         return decision
     kind = "drill" if glass.drill else "break_glass"
-    evidence = replace(decision.evidence, emergency=glass.id, emergency_kind=kind)
+    route = decision.evidence.route or glass.pattern(request)
+    evidence = replace(decision.evidence, emergency=glass.id, emergency_kind=kind, route=route)
     if glass.drill:
         return replace(decision, evidence=evidence)
     return Allow(Reason.BREAK_GLASS_ALLOWED, evidence, world.policies.bare)

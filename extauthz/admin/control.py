@@ -31,7 +31,7 @@ _MAX_HEADER_BYTES = 8 << 10
 _MAX_BODY_BYTES = 8 << 10  # the longest order is under 4 KiB
 _MAX_GLASS_BYTES = 128 << 10  # but for break glass of 64 subjects and 64 routes
 _SHOWN = 1000  # entries of a page when no limit is asked for: about 300 KB
-_ENTRY = re.compile(r"/(revocations|emergencies)/([A-Za-z0-9-]{1,64})")
+_ENTRY = re.compile(r"/(revocations|emergencies)/([A-Za-z0-9.-]{1,64})")
 _PLACES = (
     "there are GET /revocations and /emergencies, POST /revocations, /freezes, /break-glasses/drafts and "
     "/break-glasses, DELETE /revocations/<id> and /emergencies/<id>"

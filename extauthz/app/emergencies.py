@@ -160,7 +160,7 @@ class ControlledEmergencies:
         return EmergencyPage(
             total=len(ordered) + len(listed),
             emergencies=(*ordered[:limit], *listed),
-            warning=views.clock_warning(self._ordered.clock_step()),
+            warning=views.clock_warning(self._ordered.clock.step()),
         )
 
     def counts(self) -> dict[str, int]:
@@ -174,7 +174,7 @@ class ControlledEmergencies:
         return Known(issuer_names(self._live.issuers), world.tenants if world is not None else TenantRegistry())
 
     def _changed(self, change: Change) -> Emergency:
-        return views.changed(change, int(self._clock()), self._ordered.clock_step())
+        return views.changed(change, int(self._clock()), self._ordered.clock.step())
 
     def _check(self, request: GlassRequest) -> Glass:
         """What the request opens, known to the bundle in force; raises OrderError."""

@@ -49,7 +49,7 @@ def ordered(
 
 
 def changed(change: Change, now: int, step: float) -> Emergency:
-    """What was just ordered or ended; `step` as `RuntimeEmergencies.clock_step`."""
+    """What was just ordered or ended; `step` as `SteadyClock.step`."""
     row = ordered(change.entry, now, change.approvers)
     if change.kind == "removed":
         what = "ended now, but a restart would open it again"

@@ -72,7 +72,7 @@ class EmergencyWatch:
 
     def _watch_clock(self) -> None:
         """Say once that the clock was set while something depends on it."""
-        warning = clock_warning(self._ordered.clock_step()) if self._ordered.listed.summaries else ""
+        warning = clock_warning(self._ordered.clock.step()) if self._ordered.listed.summaries else ""
         if warning and not self._warned:
             log.error("%s", warning)
         self._warned = warning

@@ -278,6 +278,8 @@ class Server:
         bundles.report(activation, self._note)
         if activation.result == "activated":
             self._watch.look()
+            for found in self._live.unapproved:
+                self._on_document("emergency_refused", found, activation.revision)
         self._refresh()
 
     def _on_bundle_age(self, too_old: bool, seconds: float) -> None:  # noqa: FBT001 - one of two

@@ -87,6 +87,10 @@ class Glass(Struct, frozen=True, kw_only=True):
             and any(route.covers(request) for route in self.routes)
         )
 
+    def pattern(self, request: Request) -> str:
+        """The path pattern by which a request that it opens is known in the journal."""
+        return next((route.path.text for route in self.routes if route.covers(request)), "")
+
     def _names(self, subject: Subject) -> bool:
         if not subject.issuer or subject.actors:  # who acts for somebody was not named
             return False

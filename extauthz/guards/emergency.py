@@ -146,6 +146,7 @@ def in_force(bundle: Listed, orders: Orders, now: int) -> Emergencies | None:
 
 def _refuse(entry: Entry) -> Refusal:
     if entry.whole:
+        check = "" if entry.selector in {"route", "everything"} else "JWT-13"
         detail = f"denied by `{entry.selector}` of {entry.place}"
-        return Refusal(Reason.EMERGENCY_DENIED, "JWT-13", detail, emergency=entry.emergency)
+        return Refusal(Reason.EMERGENCY_DENIED, check, detail, emergency=entry.emergency)
     return Refusal(Reason.TOKEN_REVOKED, "JWT-13", f"revoked by `{entry.selector}` of {entry.place}")

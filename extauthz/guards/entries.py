@@ -63,16 +63,15 @@ Queue = tuple[tuple[Entry, ...], ...]  # of entries for one thing those that mat
 def wrong_with(entry: Entry) -> tuple[str, str] | None:
     """The field at fault and what would be right, for an entry that could not mean what it says."""
     selector, value = entry.selector, entry.value
-    if selector == "everything":
-        return None
-    if not 0 < len(value) <= MAX_VALUE or not value.isprintable():
+    if selector != "everything" and not (0 < len(value) <= MAX_VALUE and value.isprintable()):
         return selector, f"must be 1 to {MAX_VALUE} printable characters"
     if selector == "service" and not value.startswith("spiffe://"):
         return selector, f"`{value}` must be a SPIFFE ID, e.g. `spiffe://cluster.local/ns/web/sa/front`"
     if selector == "subject" and not entry.issuer:
         return "issuer", "missing: a subject is unique within its issuer only"
     if selector in _ANYWHERE and entry.issuer:
-        return "issuer", f"a {selector} belongs to no issuer: leave it out"
+        what = selector if selector == "everything" else f"a {selector}"
+        return "issuer", f"{what} belongs to no issuer: leave it out"
     if selector in _UNDATED and entry.issued_before != NEVER:
         why = "names one token" if selector == "tokenId" else "is known by its certificate, not by a token"
         return "issuedBefore", f"`{selector}` {why}: leave it out"

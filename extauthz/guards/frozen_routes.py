@@ -4,7 +4,7 @@ Rule 1: what denies covers every case of a path (T-11), so literals are compared
 Rule 2: the cost of a lookup grows with the path's depth, not with the number of routes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -72,6 +72,7 @@ class FrozenRoutes:
                 found.setdefault(method, []).append(entry)
         for leaf, found in leaves.values():
             leaf.update({method: queue(listed) for method, listed in found.items()})
+        self._has_suffixes: Final = any(name.startswith(".") for name in self._hosts)
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -80,27 +81,36 @@ class FrozenRoutes:
     def find(self, host: str, folded: Sequence[str], method: str, moment: Moment) -> Entry | None:
         """The entry that freezes the request; `folded` are the case-folded segments of its path."""
         for node in self._nodes(host):
-            for leaf in node.collect(folded):
+            for leaf in node.leaves(folded):
                 for key in (method, _ALL):
                     if key in leaf and (found := first_in_force(leaf[key], moment, ANONYMOUS)):
                         return found
         return None
 
     def _leaf(self, route: Route) -> dict[str, Queue]:
-        node = self._hosts.setdefault(_ALL if route.host.kind == "any" else route.host.suffix, _Node())
+        node = _child(self._hosts, _ALL if route.host.kind == "any" else route.host.suffix)
         for token in route.path.tokens:
             if token == MANY:
                 return node.rest
-            node = node.children.setdefault(token, _Node())
+            node = _child(node.children, token)
         return node.here
 
-    def _nodes(self, host: str) -> Iterator["_Node"]:
-        names = [_ALL, host]
-        dot = host.find(".")
+    def _nodes(self, host: str) -> list["_Node"]:
+        hosts = self._hosts
+        found = [hosts[name] for name in (_ALL, host) if name in hosts]
+        dot = host.find(".") if self._has_suffixes else -1
         while dot >= 0:
-            names.append(host[dot:])
+            if host[dot:] in hosts:
+                found.append(hosts[host[dot:]])
             dot = host.find(".", dot + 1)
-        return (self._hosts[name] for name in names if name in self._hosts)
+        return found
+
+
+def _child(nodes: dict[str, "_Node"], name: str) -> "_Node":
+    found = nodes.get(name)
+    if found is None:
+        found = nodes[name] = _Node()
+    return found
 
 
 class _Node:
@@ -113,15 +123,23 @@ class _Node:
         self.here: dict[str, Queue] = {}  # patterns that end here, by method
         self.rest: dict[str, Queue] = {}  # patterns with `**` here
 
-    def collect(self, folded: Sequence[str]) -> Iterator[dict[str, Queue]]:
-        """The leaves that cover the path."""
+    def leaves(self, folded: Sequence[str]) -> list[dict[str, Queue]]:
+        """The leaves that cover the path, of those that are not empty."""
+        found: list[dict[str, Queue]] = []
         frontier = [self]
         for segment in folded:
             following = []
             for node in frontier:
-                yield node.rest
-                following += [node.children[token] for token in (segment, ONE) if token in node.children]
+                if node.rest:
+                    found.append(node.rest)
+                children = node.children
+                if segment in children:
+                    following.append(children[segment])
+                if ONE in children:
+                    following.append(children[ONE])
+            if not following:
+                return found
             frontier = following
         for node in frontier:
-            yield node.here
-            yield node.rest
+            found += [leaf for leaf in (node.here, node.rest) if leaf]
+        return found

@@ -8,7 +8,8 @@ Rule: the cost of a lookup does not grow with the number of entries.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Final
 
 from extauthz.guards.entries import Entry, Frozen, Queue, Selector, first_in_force, queue
@@ -17,6 +18,21 @@ from extauthz.model.moment import Moment
 from extauthz.model.subject import ANONYMOUS, Subject
 
 _Key = tuple[str, str]  # issuer, value
+
+
+def _actor(subject: Subject) -> str:
+    """Who is denied may not act for others either (RFC 8693 section 4.1: the outermost actor calls)."""
+    return subject.actors[0] if subject.actors else ""
+
+
+_OWN: Final[tuple[tuple[Selector, Callable[[Subject], str]], ...]] = (
+    ("tokenId", attrgetter("token_id")),
+    ("session", attrgetter("session")),
+    ("keyId", attrgetter("key_id")),
+    ("subject", attrgetter("id")),
+    ("subject", _actor),
+    ("client", attrgetter("client")),
+)
 
 
 class RevocationList:
@@ -42,7 +58,10 @@ class RevocationList:
         for (selector, key), found in several.items():
             tables[selector][key] = queue(found)
         self._everything: Final = tables.pop("everything", {}).get(("", ""), ())
-        self._tables: Final = tables
+        # What there is nothing of is not looked for.
+        self._own: Final = [(tables[selector], read) for selector, read in _OWN if selector in tables]
+        self._services: Final = tables.get("service", {})
+        self._tenants: Final = tables.get("tenant", {})
         self._routes: Final = FrozenRoutes(routes)
         self._ends: Final = array("q", sorted(ends))
         self._size: Final = size
@@ -68,39 +87,29 @@ class RevocationList:
 
         When several do, a freeze comes before a revocation.
         """
+        listed = self._listed(subject, tenant, services)
         revoked = None
-        for found in self._each(subject, tenant, moment, services) if self._tables else ():
-            if found.emergency:
+        for entries in listed:
+            found = first_in_force(entries, moment, subject)
+            if found is not None and found.emergency:
                 return found
             revoked = revoked or found
         return revoked
 
-    def _each(self, subject: Subject, tenant: str, moment: Moment, services: tuple[str, ...]) -> Iterator[Entry]:
-        tables = self._tables
-        for selector, value, issuers in _names(subject, tenant, services):
-            table = tables.get(selector)
-            if table is None or not value:
-                continue
-            for issuer in issuers:
-                entries = table.get((issuer, value))
-                if entries is not None and (found := first_in_force(entries, moment, subject)):
-                    yield found
+    def _listed(self, subject: Subject, tenant: str, services: tuple[str, ...]) -> list[Queue]:
+        """What is listed under any name of the caller, in force or not; nothing nearly always."""
+        found: list[Queue] = []
+        issuer = subject.issuer
+        if issuer:
+            for table, read in self._own:
+                value = read(subject)
+                if value:
+                    found += [table[key] for key in ((issuer, value), ("", value)) if key in table]
+        if self._services:
+            found += [self._services["", service] for service in services if ("", service) in self._services]
+        if self._tenants and ("", tenant) in self._tenants:
+            found.append(self._tenants["", tenant])
+        return found
 
 
 NO_REVOCATIONS: Final = RevocationList()
-
-
-def _names(subject: Subject, tenant: str, services: tuple[str, ...]) -> Iterator[tuple[Selector, str, tuple[str, ...]]]:
-    """Everything by which an entry could name the caller, and whose name it may be."""
-    if subject.issuer:
-        issuers = (subject.issuer, "")
-        yield "tokenId", subject.token_id, issuers
-        yield "session", subject.session, issuers
-        yield "keyId", subject.key_id, issuers
-        yield "subject", subject.id, issuers
-        if subject.actors:  # who is denied may not act for others either
-            yield "subject", subject.actors[0], issuers
-        yield "client", subject.client, issuers
-    for service in services:
-        yield "service", service, ("",)
-    yield "tenant", tenant, ("",)

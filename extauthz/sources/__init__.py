@@ -2,17 +2,10 @@
 
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource
 from extauthz.sources.directory import load_directory, load_files, load_package
-from extauthz.sources.emergencies import (
-    Change,
-    EmergenciesOptions,
-    EmergencyError,
-    Operator,
-    RevocationsOptions,
-    RuntimeEmergencies,
-    UnknownEntryError,
-    load_emergencies,
-)
+from extauthz.sources.emergencies import RuntimeEmergencies, load_emergencies
+from extauthz.sources.emergency_changes import Change, EmergencyError, Operator, UnknownEntryError
 from extauthz.sources.emergency_file import EmergencyFileError, Found, Kept, RuntimeEntry, RuntimeGlass
+from extauthz.sources.emergency_options import EmergenciesOptions, RevocationsOptions
 from extauthz.sources.introspection import (
     Introspected,
     IntrospectionOptions,

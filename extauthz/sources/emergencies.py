@@ -12,93 +12,22 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from extauthz.bundle.approvals import (
-    ApprovalSpec,
-    Approvers,
-    ApproverSpec,
-    GlassRequest,
-    approved,
-    compile_approvers,
-)
-from extauthz.bundle.approver_keys import read_approver_key
-from extauthz.bundle.emergencies import compile_glass, freeze_kind, glass_summary
-from extauthz.bundle.finding import dotted
-from extauthz.bundle.revocations import Known
-from extauthz.bundle.trust import key_id, write_public_key
-from extauthz.guards import NOTHING_LISTED, Entry, Glass, Listed, RouteSpec, TenantRegistry, listed, wrong_with
+from extauthz.bundle.approvals import ApprovalSpec, GlassRequest, approved
+from extauthz.bundle.emergencies import freeze_kind
+from extauthz.guards import NEVER, NOTHING_LISTED, Entry, Glass, Listed, RouteSpec, wrong_with
 from extauthz.guards.spans import wrong_span
 from extauthz.model.moment import Moment
-from extauthz.model.problems import Problem
+from extauthz.sources.emergency_changes import Change, EmergencyError, Operator, UnknownEntryError, require_operator
+from extauthz.sources.emergency_clock import SteadyClock
 from extauthz.sources.emergency_file import EmergencyFile, EmergencyFileError, Found, Kept, RuntimeEntry, RuntimeGlass
+from extauthz.sources.emergency_lists import Lists
+from extauthz.sources.emergency_options import RevocationsOptions
 
-MAX_REASON = 500  # characters
-MAX_OPERATOR = 100
 MAX_OPENED: Final = 64  # break glasses, those that were ended before their time among them
-_UNJUDGED: Final = Known(None, TenantRegistry())  # names were resolved when it was opened
-
-
-class RevocationsOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What is revoked, frozen and opened at run time, through the control socket."""
-
-    file: str = ""  # keeps the list across restarts; required with `admin.controlSocket`, one file a server
-    max_entries: Annotated[int, Meta(ge=1, le=100_000)] = 10_000  # beyond it revoking and freezing is refused
-
-
-class EmergenciesOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Who may approve break glass on this server."""
-
-    approvers: tuple[ApproverSpec, ...] = ()  # when any is named, those that a bundle names do not count
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be used; raises ValueError, which msgspec reports with the field's place."""
-        problems: list[Problem] = []
-        compile_approvers(self.approvers, problems, ("approvers",))
-        if problems:
-            message = f"{dotted(problems[0].location)}: {problems[0].message}"
-            raise ValueError(message)
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The keys by name, as `Snapshot.approvers` has them."""
-        found = compile_approvers(self.approvers, [], ())
-        return {name: write_public_key(key) for name, key in found.items()}
-
-    @property
-    def key_ids(self) -> frozenset[str]:
-        """The ids of the keys."""
-        return frozenset(map(key_id, compile_approvers(self.approvers, [], ()).values()))
-
-
-class Operator(Struct, frozen=True):
-    """Who changes the list, and why."""
-
-    name: str  # as they call themselves
-    uid: int  # as the kernel calls them
-    reason: str
-    account: str = ""  # the name of that uid, where it has one
-
-
-class Change(Struct, frozen=True):
-    """One thing that happened to the list."""
-
-    kind: Literal["added", "removed", "expired", "unapproved"]
-    entry: Kept
-    operator: Operator | None = None  # None: it ended by itself
-    problem: str = ""  # why it will not survive a restart; "" when it will
-    approvers: tuple[str, ...] = ()  # of break glass
-
-
-class EmergencyError(Exception):
-    """The change was refused; the list is as before."""
-
-
-class UnknownEntryError(EmergencyError):
-    """There is no such entry."""
 
 
 class RuntimeEmergencies:
@@ -113,12 +42,12 @@ class RuntimeEmergencies:
     ) -> None:
         """Nothing is read yet; without a file the list stays empty and takes nothing."""
         self.listed: Listed = NOTHING_LISTED
-        self._options, self._clock, self._ticks, self._on_change = options, clock, ticks, on_change
+        self.clock: Final = SteadyClock(clock, ticks)
+        self._options, self._on_change = options, on_change
         self._file = EmergencyFile(Path(options.file)) if options.file else None
         self._entries: dict[str, Kept] = {}
-        self._approvers: Approvers = {}
-        self._opened: dict[str, Glass] = {}  # those of the entries that are approved and were not ended
-        self._anchor = clock() - ticks()
+        self._soonest = NEVER  # before then no entry ends
+        self._lists = Lists()
         self._writers = Lock()
         self.share: Callable[[Change, list[Kept]], None] = _keep  # told last of orders, with the list that is in force
 
@@ -145,7 +74,7 @@ class RuntimeEmergencies:
     def adopt(self, entries: Iterable[Kept], change: Change | None = None) -> None:
         """Follow a list that another process keeps, and has changed. The file stays its, until it has an order here."""
         with self._writers:
-            moment = self._moment()
+            moment = self.clock.current()
             self._publish({entry.id: entry for entry in entries if not _has_ended(entry, moment)})
             if change is not None:
                 self._on_change(change)
@@ -156,44 +85,40 @@ class RuntimeEmergencies:
             self._file.release()
 
     def moment(self, now: int) -> Moment:
-        """See `guards.Orders`: what the clock says, and what it would say if nobody had set it since the start."""
-        steady = int(self._anchor + self._ticks())
-        return Moment(now, steady) if now <= steady else Moment(steady, now)
+        """See `guards.Orders`."""
+        return self.clock.moment(now)
 
     def in_force(self) -> int:
         """How many revocations have not ended."""
-        return self.listed.denied.in_force(int(self._clock()))
-
-    def clock_step(self) -> float:
-        """Seconds by which the clock was set forward (back when negative) since the start."""
-        return self._clock() - self._anchor - self._ticks()
+        return self.listed.denied.in_force(int(self.clock.now()))
 
     def entries(self) -> list[RuntimeEntry]:
         """What is denied, the newest first."""
-        moment = self._moment()
+        moment = self.clock.current()
         return [entry for entry in self._kept() if isinstance(entry, RuntimeEntry) and moment.earliest < entry.until]
 
     def glasses(self) -> list[tuple[RuntimeGlass, Glass | None]]:
         """What is opened or about to be, the newest first; without a Glass when it is not approved any more."""
-        moment = self._moment()
+        moment = self.clock.current()
         return [
-            (entry, self._opened.get(entry.id))
+            (entry, self._lists.opened.get(entry.id))
             for entry in self._kept()
             if isinstance(entry, RuntimeGlass) and not entry.ended and moment.latest < entry.until
         ]
 
     def add(self, wanted: Entry, operator: Operator, route: RouteSpec | None = None, *, freeze: bool = False) -> Change:
         """Revoke or freeze. Raises EmergencyError. In force even when the change says that it was not written down."""
-        _require_operator(operator)
+        require_operator(operator)
         if fault := wrong_with(wanted):
             message = f"{fault[0]}: {fault[1]}"
             raise EmergencyError(message)
-        now = int(self._clock())
+        exact = self.clock.now()
+        now = int(exact)
         if wanted.until <= now:
             message = "until: must be in the future"
             raise EmergencyError(message)
         # A second that has begun counts as whole, or the longest span would never fit.
-        if freeze and (wrong := wrong_span(freeze_kind((wanted,)), -int(-self._clock() // 1), wanted.until)):
+        if freeze and (wrong := wrong_span(freeze_kind((wanted,)), -int(-exact // 1), wanted.until)):
             message = f"until: {wrong}"
             raise EmergencyError(message)
         entry = RuntimeEntry(
@@ -226,16 +151,16 @@ class RuntimeEmergencies:
         self, glass: Glass, request: GlassRequest, approvals: tuple[ApprovalSpec, ...], operator: Operator
     ) -> Change:
         """Open. Raises EmergencyError, and EmergencyFileError when it cannot be written down; then it stays shut."""
-        _require_operator(operator)
+        require_operator(operator)
         with self._writers:
             self._drop_ended()
-            if self._moment().latest >= glass.end:
+            if self.clock.current().latest >= glass.end:
                 message = "end: must be in the future"
                 raise EmergencyError(message)
             if request.id in self._entries:
                 message = f"`{request.id}` was opened before: make a new request, and have it approved"
                 raise EmergencyError(message)
-            glass, problems = approved(glass, request, approvals, self._approvers)
+            glass, problems = approved(glass, request, approvals, self._lists.approvers)
             if problems:
                 message = f"approvals: {problems[0].message}"
                 raise EmergencyError(message)
@@ -247,7 +172,7 @@ class RuntimeEmergencies:
                 operator=operator.name,
                 uid=operator.uid,
                 account=operator.account,
-                created=int(self._clock()),
+                created=int(self.clock.now()),
             )
             wanted = {**self._entries, entry.id: entry}
             self._save(wanted)
@@ -260,7 +185,7 @@ class RuntimeEmergencies:
         When it cannot be written down: of what denies EmergencyFileError, and it is still in force; what opens is
         shut even then, and the change says that a restart would open it again.
         """
-        _require_operator(operator)
+        require_operator(operator)
         with self._writers:
             self._drop_ended()
             entry = self._entries.get(entry_id)
@@ -269,7 +194,7 @@ class RuntimeEmergencies:
                 raise UnknownEntryError(message)
             left = {key: kept for key, kept in self._entries.items() if key != entry_id}
             if isinstance(entry, RuntimeGlass):
-                left[entry_id] = replace(entry, ended=int(self._clock()))  # approvals are good for one opening
+                left[entry_id] = replace(entry, ended=int(self.clock.now()))  # approvals are good for one opening
                 self._publish(left)
                 try:
                     self._save(left)
@@ -283,10 +208,10 @@ class RuntimeEmergencies:
     def set_approvers(self, approvers: Mapping[str, str]) -> None:
         """Who may approve from now on, by name and key; what others approved is shut."""
         with self._writers:
-            self._approvers = {name: read_approver_key(key) for name, key in approvers.items()}
-            before, self._opened = self._opened, {}
+            before = self._lists.opened
+            self._lists.set_approvers(approvers)
             self._publish(self._entries)
-            for lost in before.keys() - self._opened.keys():
+            for lost in before.keys() - self._lists.opened.keys():
                 self._on_change(Change("unapproved", self._entries[lost]))
 
     def sweep(self) -> None:
@@ -294,14 +219,7 @@ class RuntimeEmergencies:
         with self._writers:
             self._drop_ended()
             if not self._entries:
-                self._anchor = self._clock() - self._ticks()  # nothing depends on it
-
-    def _approve(self, entry: RuntimeGlass) -> Glass | None:
-        glass = compile_glass(entry.request, _UNJUDGED, [], ())
-        if glass is None:
-            return None
-        glass, problems = approved(glass, entry.request, entry.approvals, self._approvers)
-        return None if problems else glass
+                self.clock.anchor()  # nothing depends on how it was set
 
     def _require_room(self, kind: type[Kept], most: int) -> None:
         why = ""
@@ -318,21 +236,15 @@ class RuntimeEmergencies:
             self._file.save(entries.values())
 
     def _publish(self, entries: dict[str, Kept]) -> None:
+        self.listed = self._lists.compile(entries)
         self._entries = entries
-        opened = {entry.id: self._opened.get(entry.id) or self._approve(entry) for entry in _openings(entries)}
-        self._opened = {key: glass for key, glass in opened.items() if glass is not None}
-        denied = [entry for entry in entries.values() if isinstance(entry, RuntimeEntry)]
-        summaries = [entry.summary() for entry in denied if entry.freeze]
-        summaries += [
-            glass_summary(entry.request, self._opened[entry.id].approvers)
-            for entry in _openings(entries)
-            if entry.id in self._opened
-        ]
-        self.listed = listed((entry.entry() for entry in denied), tuple(self._opened.values()), tuple(summaries))
+        self._soonest = min((entry.until for entry in entries.values()), default=NEVER)
 
     def _drop_ended(self) -> bool:
         """Forget what has ended, and whether anything had; for readers it has ended by itself."""
-        moment = self._moment()
+        moment = self.clock.current()
+        if moment.latest < self._soonest:
+            return False
         ended = [entry for entry in self._entries.values() if _has_ended(entry, moment)]
         if ended:
             gone = {entry.id for entry in ended}
@@ -346,9 +258,6 @@ class RuntimeEmergencies:
         self._on_change(change)
         self.share(change, list(self._entries.values()))
         return change
-
-    def _moment(self) -> Moment:
-        return self.moment(int(self._clock()))
 
     def _kept(self) -> list[Kept]:
         with self._writers:
@@ -367,23 +276,10 @@ def load_emergencies(path: Path, approvers: Mapping[str, str]) -> Listed:
         if found is not None and path.exists():
             message = f"the revocation file `{path}` is damaged: {found.damage}: a server would start from its copy"
         raise EmergencyFileError(message)
-    store = RuntimeEmergencies(RevocationsOptions(), lambda: 0.0, lambda _change: None)
-    store._publish({entry.id: entry for entry in found.entries})  # noqa: SLF001 - this module's own
-    store.set_approvers(approvers)
-    return store.listed
-
-
-def _openings(entries: Mapping[str, Kept]) -> list[RuntimeGlass]:
-    """The break glass that nobody has ended."""
-    return [entry for entry in entries.values() if isinstance(entry, RuntimeGlass) and not entry.ended]
+    lists = Lists()
+    lists.set_approvers(approvers)
+    return lists.compile({entry.id: entry for entry in found.entries})
 
 
 def _has_ended(entry: Kept, moment: Moment) -> bool:
     return entry.until <= (moment.latest if isinstance(entry, RuntimeGlass) else moment.earliest)
-
-
-def _require_operator(operator: Operator) -> None:
-    for name, text, longest in (("operator", operator.name, MAX_OPERATOR), ("reason", operator.reason, MAX_REASON)):
-        if not 0 < len(text.strip()) <= longest or len(text) > longest or not text.isprintable():
-            message = f"{name}: must be 1 to {longest} printable characters"
-            raise EmergencyError(message)

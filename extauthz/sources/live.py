@@ -9,7 +9,7 @@ from threading import Lock
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.guards import AsListed, Orders, opened_by
+from extauthz.guards import AsListed, Orders, Summary, opened_by
 from extauthz.identity import NO_KEYS, NO_NONCE_KEYS, Issuer, KeySet, NonceKeys
 from extauthz.model.ports import NoTokenCache, RefuseEveryProof, ReplayStore, TokenCache
 from extauthz.model.reasons import Reason
@@ -50,6 +50,7 @@ class Live:
         self.current: Snapshot | None = None  # what decides; None also while what there is may not decide
         self.latest: Snapshot | None = None  # what was activated last
         self.absence = Reason.NO_BUNDLE  # the reason of decisions while there is no `current`
+        self.unapproved: tuple[Summary, ...] = ()  # break glass of the bundle that others than these approved
         self.issuers: tuple[Issuer, ...] = ()
         self._writers = Lock()
 
@@ -66,7 +67,9 @@ class Live:
             self.issuers = issuers
             ports = {name: getattr(self._ports, name) for name in Ports.__struct_fields__}
             if self._approver_keys:
-                snapshot = replace(snapshot, emergencies=opened_by(snapshot.emergencies, self._approver_keys))
+                listed = opened_by(snapshot.emergencies, self._approver_keys)
+                self.unapproved = tuple(each for each in snapshot.emergencies.summaries if each not in listed.summaries)
+                snapshot = replace(snapshot, emergencies=listed)
             self._publish(replace(snapshot, keys={**kept, **snapshot.keys}, **ports))
 
     def withhold(self, *, too_old: bool) -> None:

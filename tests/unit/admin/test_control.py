@@ -15,7 +15,22 @@ from typing import Any
 import pytest
 
 import extauthz.admin.control
-from extauthz.admin import AdminOptions, ControlServer, OrderError, Restore, Revoke, Revoked, RevokedPage
+from extauthz.admin import (
+    AdminOptions,
+    ControlServer,
+    Draft,
+    Drafted,
+    Emergency,
+    EmergencyPage,
+    Freeze,
+    OpenGlass,
+    OrderError,
+    Restore,
+    Revoke,
+    Revoked,
+    RevokedPage,
+)
+from extauthz.bundle.approvals import GlassRequest
 
 WHEN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ENTRY = Revoked(id="r-1", selector="client", value="app", reason="INC-1", operator="op", uid=0, created=WHEN)
@@ -38,6 +53,38 @@ class Told:
     def revoked(self, limit: int) -> RevokedPage:
         self._take(("list", limit))
         return RevokedPage(total=1, in_bundle=2, entries=(ENTRY,))
+
+    def freeze(self, order: Freeze, uid: int) -> Emergency:
+        return self._done(("freeze", order, uid))
+
+    def draft(self, order: Draft, uid: int) -> Drafted:
+        self._take(("draft", order, uid))
+        request = GlassRequest(
+            id="g-1", break_glass=order.break_glass, begin=WHEN, end=WHEN, ticket="t", justification="j"
+        )
+        return Drafted(request=request, digest="d")
+
+    def open_glass(self, order: OpenGlass, uid: int) -> Emergency:
+        return self._done(("open", order, uid))
+
+    def end(self, emergency_id: str, order: Restore, uid: int) -> Emergency:
+        return self._done(("end", emergency_id, order, uid))
+
+    def emergencies(self, limit: int) -> EmergencyPage:
+        return EmergencyPage(total=1, emergencies=(self._done(("emergencies", limit)),))
+
+    def _done(self, order: Any) -> Emergency:
+        self._take(order)
+        return Emergency(
+            id="f-1",
+            kind="freeze",
+            source="runtime",
+            state="in force",
+            what="client app",
+            begin=WHEN,
+            end=WHEN,
+            ticket="t",
+        )
 
     def _take(self, order: Any) -> Revoked:
         self.orders.append(order)
@@ -96,6 +143,63 @@ def test_orders_arrive_with_the_uid_that_the_kernel_vouches_for(control: Control
     assert ("list", 7) == listing
 
 
+GLASS = {
+    "subjects": [{"issuer": "https://idp.test", "id": "u1"}],
+    "routes": [{"host": "api.test", "path": "/loans/**", "methods": ["GET"]}],
+}
+DRAFT = {"breakGlass": GLASS, "end": "2026-11-24T12:00:00Z", "ticket": "INC-1", "justification": "x"}
+OPEN = {
+    "request": {**DRAFT, "id": "g-1", "begin": "2026-11-24T11:00:00Z"},
+    "approvals": [{"approver": "ciso", "signature": "AA=="}],
+    "operator": "op",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "order", "status", "told"),
+    [
+        ("POST", "/freezes", {**GOOD, "client": "app"}, 201, "freeze"),
+        (
+            "POST",
+            "/freezes",
+            {"everything": True, "until": GOOD["until"], "reason": "r", "operator": "op"},
+            201,
+            "freeze",
+        ),
+        ("POST", "/break-glasses/drafts", DRAFT, 200, "draft"),
+        ("POST", "/break-glasses", OPEN, 201, "open"),
+        ("DELETE", "/emergencies/f-1", {"reason": "over", "operator": "op"}, 200, "end"),
+        ("DELETE", "/emergencies/inc.4711", {"reason": "over", "operator": "op"}, 200, "end"),
+        ("GET", "/emergencies?limit=3", b"", 200, "emergencies"),
+    ],
+)
+def test_orders_about_emergencies_arrive_likewise(
+    control: Control, method: str, target: str, order: Any, status: int, told: str
+) -> None:
+    found, _ = control.ask(method, target, order)
+    ((name, *rest),) = control.told.orders
+    assert (status, told) == (found, name)
+    assert rest[-1] == (3 if told == "emergencies" else os.getuid())
+
+
+@pytest.mark.parametrize(
+    ("target", "order", "status"),
+    [
+        ("/freezes", {key: value for key, value in GOOD.items() if key != "until"}, 400),
+        ("/freezes", {**GOOD, "path": "/x"}, 400),
+        ("/freezes", {**GOOD, "reason": "x" * 9000}, 413),
+        ("/break-glasses/drafts", {**DRAFT, "justification": None}, 400),
+        ("/break-glasses/drafts", {**DRAFT, "justification": "x" * 9000}, 200),
+        ("/break-glasses/drafts", {**DRAFT, "justification": "x" * 140_000}, 413),
+        ("/break-glasses", {**OPEN, "reason": "x"}, 400),
+        ("/break-glasses", {**OPEN, "approvals": None}, 400),
+    ],
+)
+def test_they_are_exactly_orders_too(control: Control, target: str, order: Any, status: int) -> None:
+    """A request for break glass may be longer than other orders, but has its end as well."""
+    assert status == control.ask("POST", target, order)[0]
+
+
 def test_only_its_owner_and_root_are_heard(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the socket's mode, and by the kernel's word for whoever gets through it."""
     mode = control.path.stat().st_mode
@@ -142,6 +246,10 @@ def test_bodies_that_are_not_exactly_an_order_are_refused(
         ("DELETE", "/revocations/a/b", 404),
         ("DELETE", "/revocations/%2e%2e", 404),
         ("GET", "/metrics", 404),
+        ("GET", "/freezes", 404),
+        ("POST", "/emergencies", 404),
+        ("DELETE", "/freezes/f-1", 404),
+        ("POST", "/break-glasses/", 404),
         ("GET", "/revocations?limit=x", 400),
         ("PUT", "/revocations", 501),
     ],

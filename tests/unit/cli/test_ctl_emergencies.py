@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from msgspec import yaml
 
+from extauthz.cli.audit import command as audit
 from tests.approvers import PUBLIC, pem
 from tests.unit.bundle.emergency_documents import around_now, freeze, glass, signed
 from tests.unit.cli.emergency_server import ACCOUNT, ROUTE, WHO, Running
@@ -270,6 +272,9 @@ def test_a_server_that_names_approvers_believes_no_others(tmp_path: Path) -> Non
             )
         )
         assert "no_policy_matched" == running.reason()
+        assert until(lambda: running.events()[-1][1]["id"] == "inc-1")
+        kind, detail = running.events()[-1]
+        assert ("emergency_refused", "bundle") == (kind, detail["source"])
         assert 0 == running.open(document).exit_code
         assert "break_glass_allowed" == running.reason()
     finally:
@@ -538,3 +543,39 @@ def test_help_has_examples_and_exit_codes(untouched: Running, name: str) -> None
     text = untouched.ctl(*name.split(), "--help").stdout
     assert f"extauthz ctl {name}" in text
     assert "Exit codes: 0 " in text
+
+
+def test_status_and_console_show_what_is_in_force_and_nobody_by_name(running: Running) -> None:
+    frozen, opened = running.freeze("--subject", "u9", "--issuer", "bank"), running.opened()
+    status = httpx.get(f"http://{running.addresses.admin}/status").json()
+    assert [(frozen["id"], "freeze", "runtime"), (opened["id"], "break_glass", "runtime")] == [
+        (each["id"], each["kind"], each["source"]) for each in status["emergencies"]
+    ]
+    page = httpx.get(f"http://{running.addresses.admin}/").text
+    assert "Emergencies in force" in page
+    assert all(each["id"] in page for each in (frozen, opened))
+    assert "u9" not in page + str(status)
+    assert "Emergencies in force" not in httpx.get(f"http://{running.addresses.admin}/metrics").text
+
+
+def test_the_journal_knows_the_pattern_by_which_break_glass_let_a_request_pass(running: Running) -> None:
+    running.opened()
+    running.ask()
+    assert "/api/{tenant}/loans/**" == running.decisions()[-1]["route"]
+
+
+def test_audit_show_tells_the_whole_story_of_one(running: Running) -> None:
+    opened, other = running.opened(), running.freeze("--client", "other")
+    running.ask()
+    running.ctl("end", opened["id"], *WHO)
+    journal = str(running.directory / "journal")
+    said = CliRunner().invoke(audit, ["show", journal, "--emergency", opened["id"]])
+    events = [json.loads(line)["event"] for line in said.stdout.splitlines()]
+    assert [
+        "emergency_approved",
+        "emergency_approved",
+        "emergency_opened",
+        "break_glass_allowed",
+        "emergency_ended",
+    ] == [event["lifecycle"]["kind"] if "lifecycle" in event else event["decision"]["reason"] for event in events]
+    assert other["id"] not in said.stdout

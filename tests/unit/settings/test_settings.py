@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.settings import Settings, SettingsError, load_settings
+from tests.approvers import PUBLIC
 
 
 def errors(text: str = "", environ: dict[str, str] | None = None, flags: tuple[str, ...] = ()) -> list[str]:
@@ -175,3 +176,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
         load_settings(tmp_path / "none.yaml", {}, ())
     assert (f"{tmp_path / 'none.yaml'}: cannot be read: no such file or directory",) == error.value.lines
+
+
+def test_approvers_of_break_glass_are_two_people_with_a_key_each() -> None:
+    key = PUBLIC["ciso"]
+    settings = load(
+        f"emergencies: {{approvers: [{{name: ciso, key: {key}}}, {{name: duty, key: {PUBLIC['stranger']}}}]}}\n"
+    )
+    assert ({"ciso": key, "duty": PUBLIC["stranger"]}, 2) == (
+        settings.emergencies.keys,
+        len(settings.emergencies.key_ids),
+    )
+    (line,) = errors("emergencies:\n  approvers:\n  - {name: ciso, key: abc}\n")
+    assert (
+        "extauthz.yaml:1: emergencies: approvers[0].key: holds no public key in PEM: Ed25519 or ECDSA with P-256"
+        == line
+    )
+    (line,) = errors(f"emergencies: {{approvers: [{{name: a, key: {key}}}, {{name: b, key: {key}}}]}}\n")
+    assert "approvers[1].key: this is the key of `a`: each approver has an own one" in line

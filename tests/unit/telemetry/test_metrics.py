@@ -16,6 +16,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from extauthz.guards import Summary
 from extauthz.journal import JournalStatus, SinkStatus
 from extauthz.model.decision import Allow, Deny, Evidence, Obligations, ShadowMatch, Undecided
 from extauthz.model.reasons import Reason
@@ -386,3 +387,33 @@ def test_the_page_about_metrics_lists_every_family_as_it_is() -> None:
     for family in FAMILIES:
         labels = ", ".join(f"`{label}`" for label in family.labels) or "none"
         assert f"| `{family.name}` | {family.type} | {labels} | {family.help} |" in page
+
+
+def test_emergencies_that_are_used_are_counted_by_id_a_hundred_of_them(metrics: Metrics) -> None:
+    told = []
+    metrics.set_emergencies(tuple, told.append)
+    for number in range(103):
+        evidence = Evidence(emergency=f"f-{number}", emergency_kind="freeze")
+        metrics.observe(a_record(decision=Deny(Reason.EMERGENCY_DENIED, evidence=evidence)))
+    metrics.observe(a_record(decision=Deny(Reason.EMERGENCY_DENIED)))
+    name = "extauthz_emergency_uses_total"
+    assert 1 == value(metrics, name, kind="freeze", id="f-0") == value(metrics, name, kind="freeze", id="f-99")
+    assert 3 == value(metrics, name, kind="freeze", id="other")
+    assert 103 == len(told)
+
+
+def test_emergencies_in_force_are_counted_by_kind_and_the_next_end_is_shown(metrics: Metrics) -> None:
+    in_force = [
+        ("runtime", Summary("f-1", "freeze", "client app", 0, 2000, "INC-1")),
+        ("runtime", Summary("f-2", "freeze", "client web", 0, 1000, "INC-1")),
+        ("bundle", Summary("inc-1", "break_glass", "u1 may", 0, 3000, "INC-1")),
+    ]
+    metrics.set_emergencies(lambda: in_force, lambda _record: None)
+    assert 2 == value(metrics, "extauthz_emergencies", kind="freeze", source="runtime")
+    assert 1 == value(metrics, "extauthz_emergencies", kind="break_glass", source="bundle")
+    assert 0 == value(metrics, "extauthz_emergencies", kind="drill", source="runtime")
+    ends = "extauthz_emergency_end_timestamp_seconds"
+    assert 1000 == value(metrics, ends, kind="freeze", source="runtime")
+    assert [("break_glass", "bundle"), ("freeze", "runtime")] == sorted(
+        (sample.labels["kind"], sample.labels["source"]) for sample in samples(metrics) if sample.name == ends
+    )
