@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw
 
-from extauthz.app.server import StartError
+from extauthz.app.start_error import StartError
 from extauthz.journal import JournalError
 from extauthz.journal.keys import load_pseudonym_key, load_signing_key
 from extauthz.model.addresses import parse_address

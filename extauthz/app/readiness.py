@@ -1,6 +1,9 @@
 """When the server may be asked."""
 
+import threading
+
 from extauthz.sources import Live
+from extauthz.transport import Transport
 
 
 class Readiness:
@@ -31,3 +34,22 @@ class Readiness:
         self._seen |= {name for name, keys in live.keys.items() if keys}
         missing = [name for name in live.waiting_for_keys if name not in self._seen]
         return tuple(f"the keys of issuer `{name}` have not been loaded yet" for name in missing)
+
+
+class Health:
+    """Health of the gRPC service follows readiness; one at a time, or the older view could come last."""
+
+    def __init__(self, readiness: Readiness, transport: Transport) -> None:
+        self._readiness, self._transport = readiness, transport
+        self._turns = threading.Lock()
+
+    def refresh(self) -> None:
+        """Something has changed that readiness depends on."""
+        with self._turns:
+            self._transport.set_serving(not self._readiness.reasons())
+
+    def drain(self) -> None:
+        """Envoy looks elsewhere from now on."""
+        with self._turns:
+            self._readiness.drain()
+            self._transport.set_serving(serving=False)

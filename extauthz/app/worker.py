@@ -14,7 +14,8 @@ from contextlib import suppress
 import msgspec
 
 from extauthz.app.seated import Seated, settings_of
-from extauthz.app.server import Server, StartError
+from extauthz.app.server import Server
+from extauthz.app.start_error import StartError
 from extauthz.settings import Settings
 from extauthz.telemetry import configure_logs
 from extauthz.workers.channel import Channel, ChannelError
