@@ -9,7 +9,8 @@ from extauthz.identity.identify import Identified, identify
 from extauthz.identity.introspected import MAX_ANSWER, SIGNED_TYPE, Glance, glance
 from extauthz.identity.introspection import Introspection, IntrospectionSpec
 from extauthz.identity.issuer import Issuer, compile_issuer
-from extauthz.identity.keys import MAX_JWKS, NO_KEYS, JwksError, KeySet, parse_jwks, thumbprint
+from extauthz.identity.jwk import thumbprint
+from extauthz.identity.keys import MAX_JWKS, NO_KEYS, JwksError, KeySet, parse_jwks
 from extauthz.identity.nonces import NO_NONCE_KEYS, NonceKeys
 from extauthz.identity.possession import Possession, prove_possession
 from extauthz.identity.possession_rules import DpopSpec, MtlsSpec, PossessionRules, compile_possession, default_rules

@@ -13,7 +13,7 @@ from extauthz.identity import base64url
 from extauthz.identity.algorithms import verify_signature
 from extauthz.identity.compact import Parts, take_apart
 from extauthz.identity.htu import normalise
-from extauthz.identity.keys import read_shown_key
+from extauthz.identity.jwk import read_shown_key
 from extauthz.identity.nonces import NonceKeys
 from extauthz.identity.possession_rules import DpopRules
 from extauthz.model.decision import Deny, FirstUse, Undecided

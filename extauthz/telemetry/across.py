@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from extauthz.telemetry.contract import FAMILIES, Across
 from extauthz.telemetry.counters import Shard, add
-from extauthz.telemetry.families import FAMILIES, Across, counted
+from extauthz.telemetry.families import counted
 from extauthz.telemetry.options import BusinessCounter
 from extauthz.telemetry.report import NOTHING, Rendered, Report, Sample
 

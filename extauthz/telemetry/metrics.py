@@ -17,8 +17,9 @@ from extauthz.guards import Summary
 from extauthz.model.decision import Allow
 from extauthz.model.record import DecisionRecord
 from extauthz.telemetry.business import Business
+from extauthz.telemetry.contract import BOUNDS
 from extauthz.telemetry.counters import Shards
-from extauthz.telemetry.families import BOUNDS, Readings, families
+from extauthz.telemetry.families import Readings, families
 from extauthz.telemetry.options import MetricsOptions
 from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
 from extauthz.telemetry.report import Report, report

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz.telemetry.families import BOUNDS, FAMILIES
+from extauthz.telemetry.contract import BOUNDS, FAMILIES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "extauthz.rules.yaml"

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from extauthz.policy.branches import flatten
 from extauthz.policy.condition import FAILED, Conditions
+from extauthz.policy.reach.spelling import spell, walk
 
 Scalar = str | float | bool | None
 Kind = Literal["text", "int", "float", "any", "truth"]
@@ -19,7 +20,6 @@ _ORDER: Final = {"_==_": "==", "_!=_": "!=", "_<_": "<", "_<=_": "<=", "_>_": ">
 _TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _PRIMITIVES: Final[dict[int, Kind]] = {1: "truth", 2: "int", 4: "float", 5: "text"}  # cel.expr.Type.PrimitiveType
 _TESTS: Final = frozenset({"startsWith", "endsWith", "contains"})
-_INFIX: Final = frozenset({*_ORDER, "_+_", "_-_", "_*_", "_/_", "_%_", "_&&_", "_||_", "@in"})
 
 
 class Term(Struct, frozen=True):
@@ -213,70 +213,4 @@ class _Reader:
 
     def _reads(self, node: Any) -> bool:  # noqa: ANN401
         """Whether the node reads a variable."""
-        return any(inner.id in self._variables for inner in _walk(node))
-
-
-def _walk(node: Any) -> Iterator[Any]:  # noqa: ANN401
-    """The node and all below."""
-    yield node
-    for child in _children(node):
-        yield from _walk(child)
-
-
-def _children(node: Any) -> list[Any]:  # noqa: ANN401
-    match node.WhichOneof("expr_kind"):
-        case "select_expr":
-            return [node.select_expr.operand]
-        case "call_expr":
-            call = node.call_expr
-            return [*([call.target] if call.HasField("target") else []), *call.args]
-        case "list_expr":
-            return list(node.list_expr.elements)
-        case "struct_expr":
-            entries = node.struct_expr.entries
-            return [part for entry in entries for part in (entry.map_key, entry.value)]
-        case "comprehension_expr":
-            loop = node.comprehension_expr
-            return [loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result]
-    return []
-
-
-def spell(node: Any) -> str:  # noqa: ANN401
-    """One spelling for all ways to write an expression."""
-    match node.WhichOneof("expr_kind"):
-        case "const_expr":
-            constant = node.const_expr
-            return repr(getattr(constant, constant.WhichOneof("constant_kind")))
-        case "ident_expr":
-            return str(node.ident_expr.name)
-        case "select_expr":
-            select = node.select_expr
-            inner = _keyed(spell(select.operand), select.field)
-            return f"has({inner})" if select.test_only else inner
-        case "call_expr":
-            return _spell_call(node.call_expr)
-        case "list_expr":
-            return f"[{', '.join(map(spell, node.list_expr.elements))}]"
-        case "comprehension_expr":
-            loop = node.comprehension_expr
-            return f"loop {loop.iter_var}, {loop.accu_var} ({'; '.join(map(spell, _children(node)))})"
-        case _:
-            return f"{{{', '.join(map(spell, _children(node)))}}}"
-
-
-def _spell_call(call: Any) -> str:  # noqa: ANN401
-    arguments = [spell(argument) for argument in call.args]
-    if call.function == "_[_]":
-        key = call.args[1].const_expr
-        if key.WhichOneof("constant_kind") == "string_value":
-            return _keyed(arguments[0], key.string_value)
-        return f"{arguments[0]}[({arguments[1]})]"
-    if call.function in _INFIX:
-        return f"({arguments[0]} {call.function.strip('_@')} {arguments[1]})"
-    target = f"{spell(call.target)}." if call.HasField("target") else ""
-    return f"{target}{call.function}({', '.join(arguments)})"
-
-
-def _keyed(operand: str, key: str) -> str:
-    """`request.headers[x]`, as keys of `when` are written; headers in lower case (T-74)."""
-    return f"{operand}[{key.lower() if operand == 'request.headers' else key}]"
+        return any(inner.id in self._variables for inner in walk(node))

@@ -10,7 +10,7 @@ from extauthz.bundle import read_bundle
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
 from extauthz.settings import load_settings
-from extauthz.telemetry.families import FAMILIES
+from extauthz.telemetry.contract import FAMILIES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "sender-constraint.md").read_text(encoding="utf-8")
 PIECES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

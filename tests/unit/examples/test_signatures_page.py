@@ -12,7 +12,7 @@ from extauthz.bundle import read_bundle, run_tests
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.model.ports import NoTokenCache
 from extauthz.model.reasons import Reason
-from extauthz.telemetry.families import FAMILIES
+from extauthz.telemetry.contract import FAMILIES
 from tests.unit.identity.signatures import client_jwks
 
 PAGE = (Path(__file__).parents[3] / "docs" / "message-signatures.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from extauthz.identity import structured_fields
 from extauthz.identity.algorithms import verify_signature
 from extauthz.identity.base64url import decode
-from extauthz.identity.keys import read_shown_key
+from extauthz.identity.jwk import read_shown_key
 from extauthz.identity.message_signature import verify_message
 from extauthz.identity.signature_base import signature_base
 from extauthz.identity.structured_fields import InnerList, read_dictionary

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from extauthz.journal import JournalStatus, SinkStatus
 from extauthz.telemetry import BundleLabels, BusinessCounter, BusinessLabel, Metrics, MetricsOptions, Report, Totals
-from extauthz.telemetry.families import FAMILIES
+from extauthz.telemetry.contract import FAMILIES
 from tests.fakes import a_record
 
 METHODS = BusinessCounter(name="shop_requests", labels=(BusinessLabel(name="m", source="method", values=("GET",)),))

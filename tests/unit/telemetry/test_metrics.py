@@ -24,7 +24,7 @@ from extauthz.model.record import DecisionRecord
 from extauthz.model.request import Facts
 from extauthz.model.subject import Subject
 from extauthz.telemetry import BundleLabels, BusinessCounter, BusinessLabel, Metrics, MetricsOptions
-from extauthz.telemetry.families import BOUNDS, FAMILIES
+from extauthz.telemetry.contract import BOUNDS, FAMILIES
 from tests.fakes import a_record
 
 BANKING = BusinessCounter(
