@@ -27,34 +27,30 @@ class Queue:
         self._seconds, self._most, self._cost = seconds, most, first_guess
         self._choice = int(seconds / _READ_SECONDS) if choosing else 0
         self._worked = 0.0  # seconds since it was empty
-        self._places = 0
+        self.stands = False  # whether more comes than can be done: then only `places` of those that wait are in time
+        self.places = 0  # how many calls are as much work as may wait
+        self._room = 0  # how many may wait
         self._bound()
 
     def emptied(self) -> None:
         """Nobody waits now, neither here nor unseen before the door."""
         self._worked = 0.0
+        if self.stands:
+            self.stands = False
+            self._bound()
 
     def is_full(self, waiting: int) -> bool:
         """Whether another must be refused while so many wait."""
-        room = self._places + self._choice if self.stands else self._places * _BURST_TIMES
-        return waiting >= min(room, self._most)
-
-    @property
-    def stands(self) -> bool:
-        """Whether more comes than can be done: then only `places` of those that wait can be served in time."""
-        return self._worked > _STANDS_SECONDS
-
-    @property
-    def places(self) -> int:
-        """How many calls are as much work as may wait."""
-        return self._places
+        return waiting >= self._room
 
     def worked(self, calls: int, seconds: float) -> None:
         """What `calls` have cost together."""
         sample = min(seconds / calls, self._cost * _MOST_TIMES)
         self._worked += calls * sample
+        self.stands = self._worked > _STANDS_SECONDS
         self._cost += _WEIGHT * (sample - self._cost)
         self._bound()
 
     def _bound(self) -> None:
-        self._places = min(max(_FEWEST, int(self._seconds / self._cost)), self._most)
+        self.places = places = min(max(_FEWEST, int(self._seconds / self._cost)), self._most)
+        self._room = min(places + self._choice if self.stands else places * _BURST_TIMES, self._most)

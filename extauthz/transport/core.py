@@ -57,12 +57,11 @@ class Call:
 
     def receive(self) -> None:
         """Ask for the message; `CoreServer.poll` returns this call again, `received`."""
-        self._handle.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self)
+        self._handle.start_server_batch((_RECEIVE(_NO_FLAGS),), self)
 
     def reply(self, message: bytes) -> None:
         """End the call with `message` and status OK."""
-        send = cygrpc.SendMessageOperation(message, _NO_FLAGS)
-        self._handle.start_server_batch((_INITIAL_METADATA, send, _OK, _CLOSE), _NOTHING)
+        self._handle.start_server_batch((_INITIAL_METADATA, _SEND(message, _NO_FLAGS), _OK, _CLOSE), _NOTHING)
 
     def fail(self, code: grpc.StatusCode, words: str) -> None:
         """End the call with a status of grpc's own."""
@@ -76,13 +75,12 @@ class Call:
     def begin_stream(self, message: bytes) -> None:
         """Send the first message of many: Progress comes when it has left, and when the call has ended."""
         self._handle.start_server_batch((_CLOSE,), Progress(self, ended=True))
-        send = cygrpc.SendMessageOperation(message, _NO_FLAGS)
-        self._handle.start_server_batch((_INITIAL_METADATA, send), Progress(self, ended=False))
+        opening = _INITIAL_METADATA, _SEND(message, _NO_FLAGS)
+        self._handle.start_server_batch(opening, Progress(self, ended=False))
 
     def send(self, message: bytes) -> None:
         """Send one more message; only after Progress of the one before."""
-        send = cygrpc.SendMessageOperation(message, _NO_FLAGS)
-        self._handle.start_server_batch((send,), Progress(self, ended=False))
+        self._handle.start_server_batch((_SEND(message, _NO_FLAGS),), Progress(self, ended=False))
 
     def end_stream(self) -> None:
         """End a call that `begin_stream` began."""
@@ -107,6 +105,8 @@ class Nothing(NamedTuple):
 Event = Call | Progress | Stopped | Nothing | None
 _STOPPED: Final = Stopped()
 _NOTHING: Final = Nothing()
+_RECEIVE: Final = cygrpc.ReceiveMessageOperation
+_SEND: Final = cygrpc.SendMessageOperation
 
 
 class CoreServer:
@@ -119,6 +119,7 @@ class CoreServer:
             message = f"grpcio {grpc.__version__} has no `cygrpc.Server.{missing[0]}`"
             raise UnfitCoreError(message)
         self._queue = cygrpc.CompletionQueue()
+        self._poll = self._queue.poll
         self._server = cygrpc.Server(tuple(arguments), False)  # noqa: FBT003 - not for xDS
         self._server.register_completion_queue(self._queue)
         self._methods, self._outstanding = tuple(methods), outstanding
@@ -150,13 +151,13 @@ class CoreServer:
         `until` is in seconds since the epoch: 0 does not wait at all, None waits for ever. Drop what was returned
         before the next poll: grpc spins on calls that have ended but are still held.
         """
-        event = self._queue.poll(until)
+        event = self._poll(until)
         tag = event.tag
-        if tag.__class__ is Call:
+        kind = tag.__class__
+        if kind is Call:
             tag.raw = event.batch_operations[0].message()
             tag.received = True
-            return tag
-        if tag.__class__ is str:
+        elif kind is str:
             return self._begin(event, tag)
         return tag  # type: ignore[no-any-return]
 

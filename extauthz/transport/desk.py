@@ -45,24 +45,19 @@ class Desk:
         self._last_resort, self._on_shed = last_resort, on_shed
         self._queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS, choosing=True)
         self._costly_queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS_COSTLY)
-        self._ready: list[Call] = []
+        self.ready: list[Call] = []  # what memory may suffice for
+        self.costly: deque[tuple[Call, Later]] = deque()  # what is to be gone on with when nothing is ready
         self._deciding = 0
-        self._costly: deque[tuple[Call, Later]] = deque()
         self._passed_over = 0  # batches since the last of them
 
     @property
     def count(self) -> int:
         """Calls here, decided or not, that have no answer yet."""
-        return len(self._ready) + self._deciding + len(self._costly) + self.aside.count
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether there is nothing to do for the loop's thread."""
-        return not self._ready and not self._costly
+        return len(self.ready) + self._deciding + len(self.costly) + self.aside.count
 
     def is_due(self, *, more_may_come: bool) -> bool:
         """Whether what is ready should be decided although more may be; where the queue stands there is a choice."""
-        ready = len(self._ready)
+        ready = len(self.ready)
         if self._queue.stands:
             return ready >= _CHOICE
         return ready >= (_BATCH if more_may_come else 1)
@@ -71,7 +66,7 @@ class Desk:
         """Whether there is a place for a call that has begun, beside the `coming`; refuses it where there is none."""
         if call.deadline is not None and call.deadline <= time.time():  # the caller has given up already
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
-        elif self._queue.is_full(coming + len(self._ready)):
+        elif self._queue.is_full(coming + len(self.ready)):
             self._shed(call, "queue", Reason.OVERLOADED)
         else:
             return True
@@ -82,7 +77,7 @@ class Desk:
         if call.raw is None:  # cancelled, or not a unary call: nobody reads the answer, or nobody asked a question
             call.reply(self._refusal(Reason.REQUEST_MALFORMED))
         else:
-            self._ready.append(call)
+            self.ready.append(call)
 
     def nobody_waits(self) -> None:
         """The loop had to wait for the next event."""
@@ -90,23 +85,23 @@ class Desk:
 
     def work(self, *, more_is_here: bool) -> None:
         """Decide what is ready; where nothing else is here, one that costs much: even so they come on in a flood."""
-        if self._ready:
+        if self.ready:
             self._answer_ready()
         elif not more_is_here:
             self._queue.emptied()
         self._passed_over += 1
-        if self._costly and (not more_is_here or self._passed_over >= _PATIENCE):
+        if self.costly and (not more_is_here or self._passed_over >= _PATIENCE):
             self._passed_over = 0
             self._answer_costly()
 
     def _answer_ready(self) -> None:
-        if self._costly_queue.is_full(len(self._costly)):
-            self._ready = self._turn_away_strangers(self._ready)
-        if self._queue.stands and len(self._ready) > self._queue.places:
-            self._ready = self._give_way(self._ready)
+        if self._costly_queue.is_full(len(self.costly)):
+            self.ready = self._turn_away_strangers(self.ready)
+        if self._queue.stands and len(self.ready) > self._queue.places:
+            self.ready = self._give_way(self.ready)
         size = min(_BATCH, self._queue.places)
-        batch, self._ready = self._ready[:size], self._ready[size:]
-        if not batch:
+        batch, self.ready = self.ready[:size], self.ready[size:]
+        if not batch:  # all were turned away
             return
         self._deciding = len(batch)
         try:
@@ -157,12 +152,12 @@ class Desk:
             self._wait_for_turn(call, answer)
 
     def _wait_for_turn(self, call: Call, later: Later) -> None:
-        if not self._costly:
+        if not self.costly:
             self._costly_queue.emptied()
-        if self._costly_queue.is_full(len(self._costly)):
+        if self._costly_queue.is_full(len(self.costly)):
             self._shed(call, "verification", Reason.OVERLOADED)
         else:
-            self._costly.append((call, later))
+            self.costly.append((call, later))
 
     def _decide(self, calls: list[Call]) -> "list[bytes | Later]":
         answerer = self.answerer
@@ -180,7 +175,7 @@ class Desk:
         return [self._last_resort] * len(calls)
 
     def _answer_costly(self) -> None:
-        call, later = self._costly.popleft()
+        call, later = self.costly.popleft()
         if call.deadline is not None and call.deadline <= time.time():
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
             return

@@ -124,20 +124,20 @@ class LoopTransport:
     def _take(self) -> bool:
         """Take one event and do what is due; whether it was the last."""
         event = self._next()
-        match event:
-            case Call():
-                self._on_call(event)
-            case None:
-                self._turn(more_is_here=False)
-            case Progress():
-                self._health.progress(event)
-            case Stopped():
-                return True
+        kind = event.__class__
+        if kind is Call:
+            self._on_call(event)  # type: ignore[arg-type]
+        elif event is None:
+            self._turn(more_is_here=False)
+        elif kind is Progress:
+            self._health.progress(event)  # type: ignore[arg-type]
+        elif kind is Stopped:
+            return True
         del event  # see CoreServer.poll
         self._events += 1
         if self._events >= _MOST_EVENTS:
             self._turn(more_is_here=True)
-        elif self._desk.is_due(more_may_come=bool(self._open)):
+        elif self._desk.ready and self._desk.is_due(more_may_come=bool(self._open)):
             self._desk.work(more_is_here=True)
         return False
 
@@ -149,32 +149,26 @@ class LoopTransport:
 
     def _next(self) -> Event:
         """The next event; having waited for it means that nobody was waiting for us."""
-        until = self._until()
-        if until == 0.0:
+        if self._desk.ready or self._desk.costly:
             # The sending of an answer leaves a wake-up behind, which ends the next look before it gets to the sockets.
-            event = self._core.poll(until)
-            return self._core.poll(until) if event is None else event
+            event = self._core.poll(0.0)
+            return self._core.poll(0.0) if event is None else event
+        # Until a call may have to be given up.
+        until = time.time() + _LOOK_SECONDS if self._open or self._open_health else None
         before = time.monotonic()
         event = self._core.poll(until)
         if time.monotonic() - before > _WAITED_SECONDS:
             self._desk.nobody_waits()
         return event
 
-    def _until(self) -> float | None:
-        """Not at all while there is work; else until a call may have to be given up."""
-        if not self._desk.is_idle:
-            return 0.0
-        return time.time() + _LOOK_SECONDS if self._open or self._open_health else None
-
     def _on_call(self, call: Call) -> None:
         if call.received:
-            if call.method != CHECK:
-                if call in self._open_health:  # as below
-                    del self._open_health[call]
-                    self._health.answer(call)
-            elif call in self._open:  # it was not given up
+            if call in self._open:  # it was not given up
                 del self._open[call]
                 self._desk.put(call)
+            elif call in self._open_health:  # as above
+                del self._open_health[call]
+                self._health.answer(call)
         elif call.method == CHECK:
             if self._desk.admits(call, len(self._open)):
                 self._open[call] = None
