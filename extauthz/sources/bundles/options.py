@@ -30,7 +30,7 @@ class TrustOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     keys: tuple[TrustedKeyOptions, ...] = ()  # one good signature by one of them is enough
     required: bool = True  # false: bundles that nobody signed are taken too, while signing is being introduced
-    name: str = ""  # of the only bundle that is taken, where keys sign several; "": any
+    name: str = ""  # of the only bundle that is taken; "": of whichever was in force first
 
 
 class FetchOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
