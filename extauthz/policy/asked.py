@@ -7,6 +7,7 @@ from extauthz.model.paths import CanonicalPath
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import ANONYMOUS, Subject
 from extauthz.policy.claims import ABSENT, ALL_CLAIMS, UNREADABLE, ClaimsReader, decode_all
+from extauthz.policy.facts import NO_FACTS, Facts
 from extauthz.policy.matchers import read_address
 from extauthz.policy.query import Query, read_query
 
@@ -37,6 +38,7 @@ class Asked:
         "_claims",
         "_query",
         "_reader",
+        "facts",
         "folded",
         "now",
         "params",
@@ -46,13 +48,23 @@ class Asked:
     )
 
     def __init__(
-        self, request: Request, subject: Subject, tenant: str, now: int, reader: ClaimsReader = ALL_CLAIMS
+        self,
+        request: Request,
+        subject: Subject,
+        tenant: str,
+        now: int,
+        reader: ClaimsReader = ALL_CLAIMS,
+        facts: Facts = NO_FACTS,
     ) -> None:
-        """`tenant` is the tenant of the resource; `now` is whole seconds since the epoch; `reader` knows the claims."""
+        """`tenant` is the tenant of the resource; `now` is whole seconds since the epoch; `reader` knows the claims.
+
+        `facts`: the bundle's data. Expressions of others than their owner read what they were compiled with.
+        """
         self.request = request
         self.subject = subject
         self.tenant = tenant
         self.now = now
+        self.facts = facts
         self.params: dict[str, str] = {}  # captures of the rule that is being tried
         self.folded = request.folded
         self._query: Query | bool = False
@@ -96,7 +108,7 @@ class Asked:
         return self._addresses[text]
 
 
-def asked_of_connection(connection: Connection) -> Asked:
+def asked_of_connection(connection: Connection, facts: Facts = NO_FACTS) -> Asked:
     """A connection as a request of which nothing is known but its ends; HTTP attributes are never read."""
     request = Request(
         facts=connection.facts,
@@ -112,7 +124,7 @@ def asked_of_connection(connection: Connection) -> Asked:
         destination=connection.destination,
         sni=connection.sni,
     )
-    return Asked(request, ANONYMOUS, "", 0)
+    return Asked(request, ANONYMOUS, "", 0, facts=facts)
 
 
 def within_int64(value: object) -> bool:

@@ -4,6 +4,8 @@ Rule 1: never raises for bad input. A set compiled with errors must not be put i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
+from typing import Final
 
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.policy.attributes import claim_read, compile_when, header_read
@@ -19,21 +21,36 @@ from extauthz.policy.parts import Draft
 from extauthz.policy.rule import Rule
 from extauthz.policy.sources import compile_source
 
+# Expressions that no policy has any more are kept up to this number, and up to as many as there are others.
+_OLD_EXPRESSIONS: Final = 1_000
+
+
+class _Known:
+    """One policy."""
+
+    __slots__ = ("doubts", "problems", "rules", "spec")
+
+    def __init__(self, spec: AccessPolicySpec, rules: list[Rule], problems: list[Problem]) -> None:
+        self.spec, self.rules, self.problems = spec, rules, problems
+        self.doubts: list[Problem] | None = None  # of `lint`, for the names that there are
+
 
 class PolicyMemory:
     """The rules of policies as they were compiled last, with what was said about them."""
 
     def __init__(self) -> None:
-        self._data: Mapping[str, object] = {}
         self._conditions: Conditions | None = None
-        self._known: dict[str, tuple[AccessPolicySpec, list[Rule], list[Problem]]] = {}
+        self._needed = 0  # expressions, when all were compiled last
+        self._known: dict[str, _Known] = {}
+        self._names = Names()
+        self._last: tuple[list[_Known], frozenset[str], PolicySet] | None = None
 
     def conditions(self, data: Mapping[str, object]) -> Conditions:
-        """Expressions are compiled against the data: with other data nothing is known any more."""
-        conditions, before = self._conditions, self._data
-        if conditions is None or data.keys() != before.keys() or any(data[name] is not before[name] for name in data):
-            conditions = Conditions(data)
-            self._data, self._conditions, self._known = dict(data), conditions, {}
+        """What compiles expressions. With data that what is known was not compiled for, nothing is known any more."""
+        conditions = self._conditions
+        if conditions is None or conditions.count > 2 * self._needed + _OLD_EXPRESSIONS or not conditions.replace(data):
+            conditions, self._known, self._last, self._needed = Conditions(data), {}, None, 0
+        self._conditions = conditions
         return conditions
 
     def keep(self, policies: Iterable[NamedPolicy]) -> None:
@@ -41,14 +58,41 @@ class PolicyMemory:
         names = {policy.name for policy in policies}
         self._known = {name: known for name, known in self._known.items() if name in names}
 
-    def rules(self, policy: NamedPolicy, conditions: Conditions, problems: list[Problem]) -> list[Rule]:
-        """Compiled now, unless this very document was before."""
+    def find(
+        self, policies: Iterable[NamedPolicy], conditions: Conditions, names: Names, problems: list[list[Problem]]
+    ) -> list[_Known]:
+        """Each policy compiled and linted now, unless this very document was before."""
+        if names != self._names:
+            self._names = names
+            for known in self._known.values():
+                known.doubts = None
+        found = []
+        for policy, told in zip(policies, problems, strict=True):
+            known = self._compile(policy, conditions)
+            if known.doubts is None:
+                known.doubts = lint(policy.spec, names)
+            told.extend((*known.problems, *known.doubts))
+            found.append(known)
+        self._needed = self._needed or conditions.count
+        return found
+
+    def _compile(self, policy: NamedPolicy, conditions: Conditions) -> _Known:
         known = self._known.get(policy.name)
-        if known is None or known[0] is not policy.spec:
-            found: list[Problem] = []
-            known = self._known[policy.name] = (policy.spec, _compile_policy(policy, conditions, found), found)
-        problems += known[2]
-        return known[1]
+        if known is None or known.spec is not policy.spec:
+            problems: list[Problem] = []
+            rules = _compile_policy(policy, conditions, problems)
+            known = self._known[policy.name] = _Known(policy.spec, rules, problems)
+        return known
+
+    def same(self, found: list[_Known], read_headers: frozenset[str]) -> PolicySet | None:
+        """The set that was made of exactly these."""
+        if self._last is None or self._last[1] != read_headers or len(found) != len(self._last[0]):
+            return None
+        return self._last[2] if all(map(is_, found, self._last[0])) else None
+
+    def note(self, found: list[_Known], read_headers: frozenset[str], made: PolicySet) -> None:
+        """Remember what was made of these."""
+        self._last = found, read_headers, made
 
 
 def compile_policies(
@@ -67,17 +111,21 @@ def compile_policies(
     memory = memory or PolicyMemory()
     conditions = memory.conditions(data)
     memory.keep(policies)
-    compiled: list[tuple[str, list[Rule], list[Problem]]] = []
-    for policy, found in zip(policies, problems, strict=True):
-        compiled.append((policy.name, memory.rules(policy, conditions, found), found))
-    lint(policies, names, problems)
-    compiled.sort(key=lambda entry: entry[0])
-    check_numbers(compiled, read_headers)
-    return PolicySet(
-        [rule for _, rules, _ in compiled for rule in rules],
+    known = memory.find(policies, conditions, names, problems)
+    if (same := memory.same(known, read_headers)) is not None:
+        return same.over(conditions.facts)
+    named = [(policy.name, each.rules, told) for policy, each, told in zip(policies, known, problems, strict=True)]
+    named.sort(key=lambda entry: entry[0])
+    fits = check_numbers(named, read_headers)
+    made = PolicySet(
+        [rule for _, rules, _ in named for rule in rules],
         tuple(_summary(policy) for policy in sorted(policies, key=lambda policy: policy.name)),
         read_headers,
+        conditions.facts,
     )
+    if fits:
+        memory.note(known, read_headers, made)
+    return made
 
 
 def _summary(policy: NamedPolicy) -> PolicySummary:

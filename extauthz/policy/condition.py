@@ -2,11 +2,11 @@
 
 Rule 1: identical texts are compiled once.
 Rule 2: what `lowering` takes runs as closures; anything else is CEL's own evaluator's, the whole expression of it.
+Rule 3: other data of the same names needs nothing compiled anew, unless something was compiled for what it lacks.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cel.expr import checked_pb2
@@ -15,7 +15,8 @@ from cel_expr_python.ext import ext_strings
 from google.protobuf import any_pb2, message
 
 from extauthz.policy import lookups
-from extauthz.policy.asked import within_int64
+from extauthz.policy.asked import Asked, within_int64
+from extauthz.policy.facts import Facts
 from extauthz.policy.flaws import TOO_DEEP, Flaw, compile_flaws
 from extauthz.policy.header_names import spelling_flaw
 from extauthz.policy.lowering import Data, Expression, NotLoweredError, Scope, lower
@@ -43,8 +44,10 @@ class Conditions:
 
     def __init__(self, data: Mapping[str, object]) -> None:
         """`data` by file name; it must not change any more."""
-        self._data = {f"data.{name}": value for name, value in data.items() if _DATA_NAME.fullmatch(name)}
-        self._files = Data(self._data)
+        self._files = data
+        self._data = _variables(data)
+        self._read = Data(self._data)
+        self._whole: dict[str, tuple[Flaw, ...]] = {}  # files that are read as a whole, and what was said about that
         types = {name: variable.type for name, variable in VARIABLES.items()}
         types |= dict.fromkeys(self._data, cel.Type.DYN)
         self._names = frozenset(types)
@@ -52,12 +55,35 @@ class Conditions:
             variables=types,
             extensions=[ext_strings.ExtStrings()],
             functions=[
-                _function(lookups.GET, cel.Type.DYN, partial(lookups.get, data)),
-                _function(lookups.HAS, cel.Type.BOOL, partial(lookups.has, data)),
-                _function(lookups.IN, cel.Type.BOOL, partial(lookups.member, data)),
+                _function(lookups.GET, cel.Type.DYN, lookups.get),
+                _function(lookups.HAS, cel.Type.BOOL, lookups.has),
+                _function(lookups.IN, cel.Type.BOOL, lookups.member),
             ],
         )
         self._compiled: dict[str, tuple[Compiled, str]] = {}
+
+    def replace(self, data: Mapping[str, object]) -> bool:
+        """Take other data, for what was compiled as for what will be; False when that needs everything compiled anew.
+
+        After False this is of no use any more.
+        """
+        fresh = _variables(data)
+        if data.keys() != self._files.keys() or not self._read.replace(fresh):
+            return False
+        if any(self._whole[name] != _whole_flaws(name, fresh[name]) for name in self._whole):
+            return False
+        self._files, self._data = data, fresh
+        return True
+
+    @property
+    def count(self) -> int:
+        """How many expressions are known."""
+        return len(self._compiled)
+
+    @property
+    def facts(self) -> Facts:
+        """The data, for all that is compiled by now."""
+        return Facts(self._read, self._files, tuple(self._read.found))
 
     def condition(self, text: str) -> Compiled:
         """Compile an expression that must be true or false."""
@@ -124,13 +150,14 @@ class Conditions:
                 reads.append((name, None, variable.read))
             else:
                 reads.extend((name, key, variable.keyed(key)) for key in sorted(keys))
-        given = {name: self._data[name] for name in usage.keys if name in self._data}
+        whole = [name.removeprefix("data.") for name in usage.keys if name in self._data]
         limits = limits_of(collects=usage.collects, splits=usage.splits)
-        slow, otherwise = "", by_cel(self._evaluator(checked), reads, given, limits)
+        slow, otherwise = "", by_cel(self._evaluator(checked), reads, self._files_of, whole, limits)
         value = otherwise
         try:
             expression = self._lower(checked, usage, reads)
-            value = lowered(expression, [read for _, _, read in reads], otherwise, collects=usage.collects)
+            readers = [*(read for _, _, read in reads), *([_found(self._read)] if usage.reads_data else [])]
+            value = lowered(expression, readers, otherwise, collects=usage.collects)
         except NotLoweredError as error:
             slow = str(error)
         params, claims = usage.keys.get("params", set()), usage.keys.get("subject.claims", set())
@@ -144,6 +171,11 @@ class Conditions:
             claims=None if claims is None else frozenset(claims),
             headers=frozenset(usage.keys.get("request.headers") or ()),
         )
+
+    def _files_of(self, asked: Asked) -> Mapping[str, object]:
+        """The data that a question is to be answered by."""
+        facts = asked.facts
+        return facts.files if facts.owner is self._read else self._files
 
     def _evaluator(self, checked: checked_pb2.CheckedExpr) -> Callable[..., Any]:
         packed = any_pb2.Any(type_url=_CHECKED_TYPE, value=checked.SerializeToString())
@@ -161,7 +193,8 @@ class Conditions:
         for number, (name, key, _) in enumerate(reads):
             variable = VARIABLES[name]
             slots[name, key] = (number, variable.kind if key is None else variable.key_kind)
-        scope = Scope(names=usage.names, slots=slots, data=self._files, part_of_now=at, free=len(reads))
+        free = len(reads) + usage.reads_data
+        scope = Scope(names=usage.names, slots=slots, data=self._read, facts=len(reads), part_of_now=at, free=free)
         return lower(checked.expr, scope)
 
     def _warnings(self, usage: lookups.Usage) -> tuple[Flaw, ...]:
@@ -177,20 +210,38 @@ class Conditions:
         told = (spelling_flaw(name) for name in sorted(usage.keys.get("request.headers") or ()))
         flaws += [Flaw(flaw, "warning", "header-spelling") for flaw in told if flaw]
         for name in sorted(usage.keys.keys() & self._data.keys()):
-            value = self._data[name]
-            size = len(value) if isinstance(value, dict | list) else 1
-            if not within_int64(value):
-                flaws.append(Flaw(f"`{name}` holds an integer beyond 64 bits and is used as a whole"))
-            elif size > BIG_DATA:
-                flaws.append(
-                    Flaw(
-                        f"`{name}` has {size} entries and is read as a whole at each evaluation: "
-                        f"look entries up by key, as in `{name}[key]` or `key in {name}`",
-                        "warning",
-                        "large-data",
-                    )
-                )
+            if name not in self._whole:
+                self._whole[name] = _whole_flaws(name, self._data[name])
+            flaws += self._whole[name]
         return tuple(flaws)
+
+
+def _variables(data: Mapping[str, object]) -> dict[str, object]:
+    return {f"data.{name}": value for name, value in data.items() if _DATA_NAME.fullmatch(name)}
+
+
+def _whole_flaws(name: str, value: object) -> tuple[Flaw, ...]:
+    """What is to be said about a file that is read as a whole."""
+    size = len(value) if isinstance(value, dict | list) else 1
+    if not within_int64(value):
+        return (Flaw(f"`{name}` holds an integer beyond 64 bits and is used as a whole"),)
+    if size <= BIG_DATA:
+        return ()
+    message = (
+        f"`{name}` has {size} entries and is read as a whole at each evaluation: "
+        f"look entries up by key, as in `{name}[key]` or `key in {name}`"
+    )
+    return (Flaw(message, "warning", "large-data"),)
+
+
+def _found(read: Data) -> Callable[[Asked], Sequence[Any]]:
+    """What reads all that a question's data has at the places that expressions name."""
+
+    def found(asked: Asked) -> Sequence[Any]:
+        facts = asked.facts
+        return facts.values if facts.owner is read else read.found
+
+    return found
 
 
 def _function(name: str, result: Any, call: Callable[..., object]) -> Any:  # noqa: ANN401 - cel.Type, cel.FunctionDecl

@@ -9,6 +9,7 @@ rule reads, only in the spelling that was read (T-28).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from itertools import chain, takewhile
 from typing import Final
 
@@ -24,6 +25,7 @@ from extauthz.policy.claims import ClaimsReader
 from extauthz.policy.closer import Closer
 from extauthz.policy.document import Effect, Mode
 from extauthz.policy.explain import RuleTrace, trace_rule
+from extauthz.policy.facts import NO_FACTS, Facts
 from extauthz.policy.gates import Look, caller, kind_of_caller
 from extauthz.policy.guard import guarded_headers, with_guard, without_twins
 from extauthz.policy.index import PortIndex, RouteIndex
@@ -85,9 +87,11 @@ class PolicySet:
         rules: Sequence[Rule],
         policies: tuple[PolicySummary, ...] = (),
         read_headers: frozenset[str] = frozenset(),
+        facts: Facts = NO_FACTS,
     ) -> None:
-        """`rules` in order of policy name, then as written; `read_headers` decide elsewhere."""
+        """`rules` in order of policy name, then as written; `read_headers` decide elsewhere; `facts`: the data."""
         self.policies = policies
+        self._facts = facts
         # Shadow, deny, allow: one pass over the candidates then ends at the first match that is enforced.
         ordered = sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode])
         guarded = guarded_headers(ordered)
@@ -103,6 +107,12 @@ class PolicySet:
         self._claims = ClaimsReader(name for rule in rules for name in rule.claims)
         self._shortlists: Memo[Kind, Shortlist] = Memo(_MAX_SHORTLISTS, _MAX_BYTES, _weigh)
 
+    def over(self, facts: Facts) -> "PolicySet":
+        """The same policies over other data. All else is shared, what is remembered of kinds of requests too."""
+        other = copy(self)
+        other._facts = facts  # noqa: SLF001 - our own
+        return other
+
     @property
     def slow_conditions(self) -> tuple[tuple[str, str], ...]:
         """Rules (`policy/rule`) with an expression that is left to CEL's evaluator at each request, and for what."""
@@ -117,7 +127,7 @@ class PolicySet:
 
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
-        asked = Asked(request, subject, tenant, now, self._claims)
+        asked = Asked(request, subject, tenant, now, self._claims, self._facts)
         kind = self._kinds.of(asked)
         found = _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
         for place, candidate in enumerate(found.first):
@@ -158,7 +168,7 @@ class PolicySet:
 
     def evaluate_connection(self, connection: Connection) -> Verdict:
         """The verdict on a connection without HTTP; see `for_connections` for the rules that apply."""
-        asked = asked_of_connection(connection)
+        asked = asked_of_connection(connection, self._facts)
         positions = self._ports.candidates(connection.destination.port, caller(asked))
         rules = (self._connection_rules[position].candidate(asked) for position in positions)
         candidates = (candidate for candidate in rules if candidate is not None)
@@ -168,13 +178,13 @@ class PolicySet:
         self, request: Request, subject: Subject, tenant: str, now: int, closer: Closer | None = None
     ) -> list[RuleTrace]:
         """What became of each rule on this route, whoever it is for, in the order in which they are tried."""
-        asked = Asked(request, subject, tenant, now, self._claims)
+        asked = Asked(request, subject, tenant, now, self._claims, self._facts)
         candidates = self._routes.candidates(tenant, request.host, asked.folded, request.method)
         return [trace_rule(self._rules[position], asked, closer) for position in candidates]
 
     def explain_connection(self, connection: Connection, closer: Closer | None = None) -> list[RuleTrace]:
         """What became of each rule that is tried on a connection without HTTP."""
-        asked = asked_of_connection(connection)
+        asked = asked_of_connection(connection, self._facts)
         return [trace_rule(rule, asked, closer) for rule in self._connection_rules]
 
 

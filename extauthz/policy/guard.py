@@ -41,8 +41,9 @@ def with_guard(rule: Rule, guarded: tuple[str, ...], sole: tuple[str, ...]) -> R
     return replace(rule, plan=replace(plan, removed_headers=tuple(dict.fromkeys(removed)), removed_twins=sole))
 
 
-def check_numbers(policies: Sequence[tuple[str, list[Rule], list[Problem]]], read_elsewhere: Iterable[str]) -> None:
-    """Note an error at the first policy, by name, that sets or reads one header too many."""
+def check_numbers(policies: Sequence[tuple[str, list[Rule], list[Problem]]], read_elsewhere: Iterable[str]) -> bool:
+    """Note an error at the first policy, by name, that sets or reads one header too many; true when there is none."""
+    fits = True
     written: set[str] = set()
     read = set(without_twins((), read_elsewhere))
     for _, rules, problems in policies:
@@ -56,4 +57,6 @@ def check_numbers(policies: Sequence[tuple[str, list[Rule], list[Problem]]], rea
                 one = new[limit - len(names)]
                 message = f"policies {verb} more than {limit} different {kind}, `{one}` is one more"
                 problems.append(Problem(("spec", "rules"), message))
+                fits = False
             names.update(new)
+    return fits

@@ -3,25 +3,23 @@
 Rule 1: an error is what can never be meant; what is only suspicious is a warning.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
 
 from extauthz.model.problems import Location, Problem
-from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names, RuleSpec, SourceSpec, rule_name
+from extauthz.policy.document import AccessPolicySpec, Names, RuleSpec, SourceSpec, rule_name
 
 _RULES: Location = ("spec", "rules")
 _POSITIVE = [name for name in SourceSpec.__struct_fields__ if not name.startswith("not_")]
 _MAX_LISTED = 12  # names that a message can list
 
 
-def lint(policies: Sequence[NamedPolicy], names: Names, problems: list[list[Problem]]) -> None:
-    """Append what is wrong with each policy to its list."""
-    for policy, found in zip(policies, problems, strict=True):
-        spec = policy.spec
-        found.extend(_policy(spec, names))
-        found.extend(_rule_names(spec))
-        for position, rule in enumerate(spec.rules):
-            found.extend(_rule(spec, rule, names, (*_RULES, position)))
+def lint(spec: AccessPolicySpec, names: Names) -> list[Problem]:
+    """What is wrong with a policy."""
+    found = [*_policy(spec, names), *_rule_names(spec)]
+    for position, rule in enumerate(spec.rules):
+        found += _rule(spec, rule, names, (*_RULES, position))
+    return found
 
 
 def _policy(spec: AccessPolicySpec, names: Names) -> Iterator[Problem]:

@@ -6,12 +6,16 @@ Rule 1: a lookup answers exactly as CEL would on the copied value, errors includ
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 GET, HAS, IN = "@data_get", "@data_has", "@data_in"
 MAX_LOOPS = 2  # comprehensions within comprehensions: the cost is the product of their lengths
 _INDEX, _MEMBER = "_[_]", "@in"
 _PREFIX = "data."
+
+# What the evaluation under way looks up in, by file name; each thread has its own.
+FILES: Final[ContextVar[Mapping[str, object]]] = ContextVar("FILES")
 
 Link = Any  # one step of `a.b[c]`: the field's name, or the expression (cel.expr.Expr) in brackets
 
@@ -23,13 +27,14 @@ class Usage:
         """Nothing yet; `names` are the variables by id of the node."""
         self.names = names
         self.keys: dict[str, set[str] | None] = {}  # by variable the constant keys; None: all of it
-        self.looked_up: set[str] = set()  # data files read by lookup
+        self.reads_data = False
         self.loops = 0  # deepest nesting of comprehensions
         self.collects = False  # there is a `map` or a `filter`
         self.splits = False  # there is a `split`
 
     def whole(self, name: str) -> None:
         """All of a variable is read."""
+        self.reads_data |= name.startswith(_PREFIX)
         self.keys[name] = None
 
     def key(self, name: str, key: str) -> None:
@@ -112,7 +117,7 @@ class _Walk:
         reference = self._references[node.id]
         reference.Clear()
         reference.overload_id.append(function)
-        self.usage.looked_up.add(name)
+        self.usage.reads_data = True
 
 
 def _children(node: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -153,25 +158,25 @@ class LookupFailedError(Exception):
     """CEL turns it into an error value; the text is the operator's to read."""
 
 
-def get(data: Mapping[str, object], file: str, path: list[object]) -> object:
+def get(file: str, path: list[object]) -> object:
     """`data.<file>.a[b]`."""
-    value: object = data[file]
+    value: object = FILES.get()[file]
     for key in path:
         value = _step(value, key)
     return value
 
 
-def has(data: Mapping[str, object], file: str, path: list[object]) -> bool:
+def has(file: str, path: list[object]) -> bool:
     """`has(data.<file>.a.b)`: an error unless everything but the last key is there."""
-    value = get(data, file, path[:-1])
+    value = get(file, path[:-1])
     if not isinstance(value, dict):
         raise LookupFailedError
     return path[-1] in value
 
 
-def member(data: Mapping[str, object], file: str, path: list[object]) -> bool:
+def member(file: str, path: list[object]) -> bool:
     """`path[0] in data.<file>.a`."""
-    wanted, value = path[0], get(data, file, path[1:])
+    wanted, value = path[0], get(file, path[1:])
     if isinstance(value, dict) and isinstance(wanted, str | int | float):  # CEL knows no other kinds of keys
         return isinstance(wanted, str) and wanted in value
     if not isinstance(value, list):

@@ -4,7 +4,7 @@ Rule 1: an evaluation that errs, or reads what has more than one reading, is FAI
 Rule 2: only what an expression names is read, all of it first: what is unreadable fails it on every path.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from sys import maxsize
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 from cel_expr_python import cel
 from msgspec import Struct
 
+from extauthz.policy import lookups
 from extauthz.policy.asked import Asked
 from extauthz.policy.claims import ABSENT
 from extauthz.policy.lowering import ALLOWANCE, BeyondError, Expression, FailedError, SpentError, result
@@ -53,15 +54,21 @@ class Program(Struct, frozen=True, gc=False):
 
 
 def by_cel(
-    evaluate: Callable[..., Any], reads: Sequence[Read], data: dict[str, object], limits: tuple[int, int] | None = None
+    evaluate: Callable[..., Any],
+    reads: Sequence[Read],
+    files: Callable[[Asked], Mapping[str, object]],
+    whole: Collection[str],
+    limits: tuple[int, int] | None = None,
 ) -> Evaluate:
-    """Evaluation by CEL (`cel.Expression.eval`); `data` are the files that are handed over as a whole.
+    """Evaluation by CEL (`cel.Expression.eval`); `files` are looked up in, and those in `whole` are handed over.
 
     `limits`, if any: on the length of lists and of texts that are read.
     """
 
     def value(asked: Asked) -> object:
-        given = dict(data)
+        known = files(asked)
+        given: dict[str, Any] = {f"data.{name}": known[name] for name in whole}
+        lookups.FILES.set(known)  # for the functions that CEL calls back
         # CEL reports most errors as a value of type ERROR, but raises for what it cannot convert.
         try:
             for name, key, read in reads:
@@ -71,7 +78,7 @@ def by_cel(
                 if key is None:
                     given[name] = for_cel(found)
                     continue
-                keys: Any = given.setdefault(name, {})
+                keys = given.setdefault(name, {})
                 if found is not ABSENT:
                     keys[key] = found
             return plain(evaluate(data=given))

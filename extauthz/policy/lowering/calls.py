@@ -143,11 +143,12 @@ def _size(value: Lowered) -> Lowered:
 
 
 def _matches(text: Lowered, pattern: Lowered) -> Lowered:
-    if not pattern.is_const or type(pattern.const) is not str:
+    known = pattern.const if pattern.is_const else pattern.pin() if pattern.pin is not None else None
+    if type(known) is not str:
         leave("`matches` with a pattern that is computed")
-    match = matcher(pattern.const)
+    match = matcher(known)
     if match is None:
-        leave(f"`matches({pattern.const!r})`")
+        leave(f"`matches({known!r})`")
     known = text.kind == "string"
     return strict(match if known else typed(match, (str,)), (text,), "bool", errs=not known)
 

@@ -16,7 +16,7 @@ from extauthz.policy.lookups import GET, HAS, IN
 from extauthz.policy.lowering import operators
 from extauthz.policy.lowering.calls import call, leave
 from extauthz.policy.lowering.clock import NOW, kind_by_clock, of_the_second
-from extauthz.policy.lowering.lookup import Data, look_up
+from extauthz.policy.lowering.lookup import Data
 from extauthz.policy.lowering.loops import Place, collect, count_one, quantifier
 from extauthz.policy.lowering.macros import read_macro
 from extauthz.policy.lowering.nodes import (
@@ -47,6 +47,7 @@ class Scope(Struct, frozen=True):
     names: Mapping[int, str]  # of the nodes that are variables, by id
     slots: Mapping[tuple[str, str | None], tuple[int, Kind]]  # by variable and key, None: all of it
     data: Data
+    facts: int  # the slot with what there is of data
     part_of_now: Callable[[Node], Callable[[Any], Any]]  # CEL's evaluator on a part that reads nothing but `now`
     free: int  # the first slot that nothing is read into
 
@@ -101,7 +102,7 @@ class _Walk:
         if (found := self._scope.slots.get((name, None))) is not None:
             return read(*found)
         if name in self._scope.data:
-            return self._scope.data.constant(self._scope.data.value(name))
+            return self._scope.data.whole(name, self._scope.facts)
         return leave(f"`{written}`")
 
     def _slot(self, operand: Node, key: str) -> tuple[int, Kind] | None:
@@ -124,7 +125,7 @@ class _Walk:
     def _call(self, node: Node) -> Lowered:
         name = node.call_expr.function
         if name in _LOOKUPS:
-            return look_up(name, node.call_expr.args, self._scope.data, self.visit)
+            return self._scope.data.look_up(name, node.call_expr.args, self._scope.facts, self.visit)
         if (kind := kind_by_clock(node, self._scope.names)) is not None and NOW not in self._around:
             return of_the_second(self._scope.part_of_now(node), self._scope.slots[NOW, None][0], kind)
         operands = [*([node.call_expr.target] if node.call_expr.HasField("target") else []), *node.call_expr.args]

@@ -37,6 +37,8 @@ class Lowered(Struct, frozen=True):
     loops: bool = False  # there is a loop in it
     slot: int = -1  # it is but a read of this slot
     const: Any = _NONE
+    fact: int = -1  # it is but a read of this place of the data (see `lookup`)
+    pin: Callable[[], object] | None = None  # of data: its value now, which from then on is part of the expression
 
     @property
     def is_const(self) -> bool:
@@ -44,12 +46,12 @@ class Lowered(Struct, frozen=True):
         return self.const is not _NONE
 
 
-_KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes"}
+KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes"}
 
 
 def constant(value: Any, kind: Kind | None = None) -> Lowered:
     """A value that is known."""
-    return Lowered(lambda _: value, kind or _KINDS.get(type(value), "dyn"), cost=0, const=value)
+    return Lowered(lambda _: value, kind or KINDS.get(type(value), "dyn"), cost=0, const=value)
 
 
 def read(slot: int, kind: Kind) -> Lowered:
