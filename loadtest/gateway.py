@@ -68,10 +68,20 @@ def add_plain(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "static_resources": {**config["static_resources"], "listeners": [inbound, plain]}}
 
 
-def start(work: Path, stack: ExitStack, say: Callable[[str], None], settings: tuple[str, ...] = ()) -> Running:
-    """Issuer, extauthz with examples/banking, upstream, and Envoy in between."""
+def start(
+    work: Path,
+    stack: ExitStack,
+    say: Callable[[str], None],
+    settings: tuple[str, ...] = (),
+    *,
+    unix_socket: bool = False,
+) -> Running:
+    """Issuer, extauthz with examples/banking, upstream, and Envoy in between; `unix_socket`: as in one pod."""
     say("starting the issuer and extauthz with examples/banking")
     issuer = start_issuer(work, stack)
+    socket = work / "checks.sock"
+    if unix_socket:
+        settings = (f"listen.address=unix:{socket}", *settings)
     server = servers.start_extauthz(work, stack, issuer, settings)
     say("starting an Envoy as the upstream, and one in front of it")
     upstream = Envoy(upstream_config(), work, "upstream")
@@ -79,7 +89,7 @@ def start(work: Path, stack: ExitStack, say: Callable[[str], None], settings: tu
     values = {
         "listen_port": 0,
         "upstream_port": upstream.ports["upstream"],
-        "authz_endpoints": endpoints([server.port]),
+        "authz_endpoints": endpoints([socket if unix_socket else server.port]),
         "access_log": work / "access.log",
     }
     envoy = Envoy(add_plain(render_config(CHECKOUT / "deploy" / "demo" / "envoy.yaml", values)), work)

@@ -136,11 +136,12 @@ def main() -> int:
     cli.add_argument("--seconds", type=float, default=30.0, help="of one rate, half of them for each route (30)")
     cli.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="requests a second (200 500 1000 2000)")
     cli.add_argument("--workers", type=int, default=0, help="processes of locust beside a master (0: just one)")
+    cli.add_argument("--unix-socket", action="store_true", help="between Envoy and the server, as in one pod")
     cli.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="server setting")
     given = cli.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="extauthz-slo-") as name, ExitStack() as stack:
-        running = gateway.start(Path(name), stack, report.say, tuple(given.set))
+        running = gateway.start(Path(name), stack, report.say, tuple(given.set), unix_socket=given.unix_socket)
         transport = servers.transport_kind(running.server)
         report.say("minting the tokens of the mix")
         Mix(Minter(running.issuer)).save(Path(name) / "tokens.json")
@@ -151,6 +152,7 @@ def main() -> int:
     result = {
         "rates": rows,
         "transport": transport,
+        "unix_socket": given.unix_socket,
         "client": "locust, HTTP/2, latency from when a request was due",
         "limits": {"p99_ms": P99_MS, "added_ms": ADDED_MS},
         "missed": missed,

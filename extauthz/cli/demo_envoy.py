@@ -32,9 +32,14 @@ def render_config(template: Path, values: Mapping[str, object]) -> Config:
     return config
 
 
-def endpoints(ports: Iterable[int]) -> str:
-    """The endpoints of a cluster on loopback, for a template."""
-    addresses = ({"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in ports)
+def endpoints(places: Iterable[int | Path]) -> str:
+    """The endpoints of a cluster, ports of loopback or Unix sockets, for a template."""
+    addresses = (
+        {"pipe": {"path": str(place)}}
+        if isinstance(place, Path)
+        else {"socket_address": {"address": "127.0.0.1", "port_value": place}}
+        for place in places
+    )
     return json.dumps([{"endpoint": {"address": address}} for address in addresses])
 
 

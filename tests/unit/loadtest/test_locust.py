@@ -143,7 +143,12 @@ def test_what_a_gateway_misses_is_said(rate: int, changed: dict[str, Any], said:
 
 
 def test_both_routes_differ_by_asking_alone_and_envoy_takes_them(tmp_path: Path) -> None:
-    values = {"listen_port": 0, "upstream_port": 1, "authz_endpoints": endpoints([1]), "access_log": tmp_path / "log"}
+    values = {
+        "listen_port": 0,
+        "upstream_port": 1,
+        "authz_endpoints": endpoints([1, tmp_path / "socket"]),
+        "access_log": tmp_path / "log",
+    }
     config = gateway.add_plain(render_config(CHECKOUT / "deploy" / "demo" / "envoy.yaml", values))
     inbound, plain = config["static_resources"]["listeners"]
     asking, silent = (each["filter_chains"][0]["filters"][0]["typed_config"] for each in (inbound, plain))
