@@ -44,6 +44,7 @@ Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in tim
 
 # A signature, an introspection, the first uses of a proof and of a body; an end is certain.
 MAX_QUESTIONS = 4
+PROOF_REPLAY = "proof_replay"  # metadata of an allow whose proof nobody could look up
 
 
 def ask_nobody(_: Question) -> None:
@@ -193,7 +194,7 @@ def _use_up(
     if first is None:
         otherwise: Decision = Undecided(Reason.REPLAY_STORE_UNAVAILABLE, "DP-18", evidence=allow.evidence)
         if profile.sender.passes_without_store(request.method):
-            marked = (*allow.obligations.metadata, ("proof_replay", "unchecked"))
+            marked = (*allow.obligations.metadata, (PROOF_REPLAY, "unchecked"))
             otherwise = replace(allow, obligations=replace(allow.obligations, metadata=marked))
         return Pending(proof.use, otherwise)
     return allow if first is True else Deny(Reason.PROOF_REPLAYED, "DP-17", evidence=allow.evidence)

@@ -14,8 +14,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.beside import Beside, Waiting
 from extauthz.callers import Callers
 from extauthz.check import MAX_QUESTIONS, advance
+from extauthz.guards import Listed
 from extauthz.journal import Journal, JournalError
 from extauthz.model.decision import Allow, Decision, Pending, Question, Undecided, VerifySignature
 from extauthz.model.reasons import Reason
@@ -78,6 +80,7 @@ class Handler:
         self._unseen = {reason: self._writer.conclude(Undecided(reason), AnswerContext())[1] for reason in _UNSEEN}
         self._callers = Callers(options.credentials)
         self.draining = False
+        self.beside: Beside | None = None  # a candidate that hears what was decided
 
     def answer(self, arrival: Arrival) -> bytes:
         """Answer one Check, however long that takes."""
@@ -89,13 +92,14 @@ class Handler:
     def answer_all(self, arrivals: Sequence[Arrival]) -> list[bytes | Later]:
         """Answer those that memory suffices for, with one write to the journal; the others can be gone on with."""
         now, world = self._clock(), self._live.current
+        orders = self.beside.orders(world) if self.beside is not None else None
         drafts = [self._begin(arrival, world, now) for arrival in arrivals]
         written = [draft for draft in drafts if isinstance(draft, _Draft)]
         for draft in written:
             subject = draft.record.decision.evidence.subject
             if subject.has_token:
                 self._callers.keep(draft.check.raw, subject.tenant)
-        kept = iter(self._keep(written))
+        kept = iter(self._keep(written, orders))
         return [next(kept) if isinstance(draft, _Draft) else draft for draft in drafts]
 
     def whose(self, raw: bytes) -> str:
@@ -150,6 +154,7 @@ class Handler:
 
     def go_on(self, check: "_Check", pending: Pending) -> "bytes | _Unfinished":
         """Do what `pending` needs, maybe waiting for it, and decide with the answer."""
+        orders = self.beside.orders(check.world) if self.beside is not None else None
         try:
             answer = self._ask(pending.question, check.deadline)
             if answer is None:
@@ -165,7 +170,7 @@ class Handler:
         subject = draft.record.decision.evidence.subject
         if subject.has_token:
             self._callers.remember(check.raw, subject.tenant)
-        return self._keep([draft])[0]
+        return self._keep([draft], orders)[0]
 
     def _ask(self, question: Question, deadline: float | None) -> bytes | bool | None:
         return True if isinstance(question, VerifySignature) else self._outside.ask(question, deadline)
@@ -198,8 +203,11 @@ class Handler:
         )
         return _Draft(check, context, record, answer)
 
-    def _keep(self, drafts: "Sequence[_Draft]") -> list[bytes]:
-        """Keep the evidence with one write, tell the observers; what comes back may leave."""
+    def _keep(self, drafts: "Sequence[_Draft]", orders: Listed | None) -> list[bytes]:
+        """Keep the evidence with one write, tell the observers; what comes back may leave.
+
+        `orders` were in force when it was decided; None when no candidate hears of it.
+        """
         if not drafts:
             return []
         try:
@@ -211,10 +219,23 @@ class Handler:
             if len(drafts) == 1:
                 log.error("a check failed: %s", _Where(error))  # noqa: TRY400
                 return [self._keep_failed(drafts[0].check)]
-            return [self._keep([draft])[0] for draft in drafts]
+            return [self._keep([draft], orders)[0] for draft in drafts]
         for draft in drafts:
             self._observe(draft.record)
+        if orders is not None:
+            self._offer(drafts, orders)
         return [draft.answer for draft in drafts]
+
+    def _offer(self, drafts: "Sequence[_Draft]", orders: Listed) -> None:
+        """What was decided, for the candidate to decide too when the answers have left."""
+        beside = self.beside
+        try:
+            for draft in drafts:
+                check, record = draft.check, draft.record
+                if beside is not None and check.world is not None and beside.wants(record):
+                    beside.offer(Waiting(check.asked, check.world, orders, check.known, record), len(check.raw))
+        except Exception as error:  # noqa: BLE001 - whatever is compared must not change an answer
+            log.error("a check could not be compared: %s", _Where(error))  # noqa: TRY400
 
     def _without_record(self, draft: "_Draft") -> "_Draft":
         decision = draft.record.decision

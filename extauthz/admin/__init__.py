@@ -23,6 +23,7 @@ from extauthz.admin.passed import PassedControl
 from extauthz.admin.server import AdminOptions, AdminServer
 from extauthz.admin.status import (
     BundleStatus,
+    CandidateStatus,
     EmergencyStatus,
     IssuerStatus,
     JournalStatus,
@@ -35,6 +36,7 @@ __all__ = [
     "AdminOptions",
     "AdminServer",
     "BundleStatus",
+    "CandidateStatus",
     "ControlServer",
     "Draft",
     "Drafted",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from extauthz.bundle.compare import Comparison, Gate
+
 
 class BundleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """The revision in force, and how the last attempt to replace it went."""
@@ -22,6 +24,23 @@ class BundleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     last_step: str = ""  # where the last attempt ended; "" when it came through
     last_findings: tuple[str, ...] = ()  # `file:line: field: message`
     steps: Mapping[str, Mapping[str, int]] = {}  # by step: how often `passed` and `failed`, since the start
+
+
+class CandidateStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A bundle that is evaluated beside the live one, and whether it may be promoted."""
+
+    source: str
+    sample: float  # which part of the Checks is compared
+    revision: str = ""  # "" while none was loaded
+    digest: str = ""
+    last_result: str = ""  # as in BundleStatus; activated: it is compared
+    last_step: str = ""
+    last_findings: tuple[str, ...] = ()
+    seconds_spent: float = 0.0  # on comparing
+    comparison: Comparison | None = None  # None while there is nothing to compare
+    gate: Gate = Gate()
+    promotable: bool = False  # whether the gate is passed
+    not_promotable_because: tuple[str, ...] = ()
 
 
 class IssuerStatus(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -95,4 +114,5 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     transport: TransportStatus
     emergencies: tuple[EmergencyStatus, ...] = ()  # the first hundred to end
     decisions: Mapping[str, int] = {}  # since start, by reason
+    candidate: CandidateStatus | None = None  # None without one
     workers: tuple[WorkerStatus, ...] = ()  # empty when one process serves alone

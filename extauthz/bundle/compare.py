@@ -117,7 +117,7 @@ def _spelt(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-class Group(Struct, frozen=True):
+class Group(Struct, frozen=True, rename="camel"):
     """Disagreements of one kind, with one of them for the journal to tell more."""
 
     change: Change
@@ -128,7 +128,7 @@ class Group(Struct, frozen=True):
     example: str  # a decision id
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
+class Comparison(Struct, frozen=True, kw_only=True, rename="camel"):
     """How a candidate fared beside a live bundle, since both are what they are."""
 
     revision: str  # of the candidate

@@ -1,5 +1,6 @@
 """Append-only evidence: hash-chained segments, signed checkpoints, sinks that follow, and the verifier."""
 
+from extauthz.journal.candidates import CandidateRecord
 from extauthz.journal.errors import JournalError
 from extauthz.journal.journal import Journal, JournalStatus, SinkStatus
 from extauthz.journal.options import JournalIdentity, JournalOptions, SinkOptions
@@ -8,6 +9,7 @@ from extauthz.journal.report import Finding, VerifyReport
 from extauthz.journal.verify import verify
 
 __all__ = [
+    "CandidateRecord",
     "Finding",
     "Journal",
     "JournalError",

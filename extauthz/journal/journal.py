@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from extauthz.journal.candidates import CandidateRecord, candidate_event
 from extauthz.journal.checkpoint import Signer, read_checkpoint
 from extauthz.journal.copies import last_checkpoint
 from extauthz.journal.errors import JournalError
@@ -118,6 +119,11 @@ class Journal:
             entries.append((text.encode(), decision_event(record, self._pseudonyms, text)))
         if entries:
             self._writer.append(entries)
+
+    def record_candidates(self, records: Sequence[CandidateRecord]) -> bool:
+        """Write what a candidate would have answered otherwise; False when the journal cannot. Waits for no disk."""
+        now = self._writer.now()
+        return self._writer.remark([(now, candidate_event(record)) for record in records])
 
     def answered_without_record(self, count: int = 1) -> None:
         """Count answers given without a record (`audit.whenUnavailable: proceed`); said in the next record."""

@@ -24,6 +24,10 @@ LifecycleKind = Literal[
     "bundle_reachable",  # it does again
     "bundle_too_old",  # the source was not heard for longer than `bundle.maxAgeSeconds`
     "bundle_fresh",  # it is heard again
+    "candidate_compared",  # a candidate bundle is compared from now on
+    "candidate_rejected",  # with the step that it did not pass; the former one is still compared
+    "candidate_unreachable",  # its source gave no answer
+    "candidate_reachable",  # it does again
     "keys_changed",
     "revocations_opened",  # at start: how many entries the file held, and whether there was a file
     "revocation_added",

@@ -92,6 +92,15 @@ class ChainWriter:
             except JournalError:
                 self._outage.wait(entry)
 
+    def remark(self, entries: Sequence[Entry]) -> bool:
+        """Write what is said about records that are here already; whether it could be. Waits for no disk."""
+        with self._lock:
+            try:
+                self._append_all(entries)
+            except JournalError:
+                return False
+            return True
+
     def answered_without(self, count: int) -> None:
         """Count answers that went out without a record, because their profile says so."""
         with self._lock:

@@ -12,7 +12,7 @@ from extauthz.guards.spans import MAX_SECONDS
 from extauthz.telemetry.contract import BOUNDS, FAMILIES
 from extauthz.telemetry.counters import Shard
 from extauthz.telemetry.options import BusinessCounter
-from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
+from extauthz.telemetry.readings import BundleLabels, CandidateReadings, JournalReadings, ReplayReadings, SourceReadings
 
 _BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -24,6 +24,7 @@ class Readings(Struct):
     now: float
     bundle: BundleLabels | None
     source: SourceReadings | None
+    candidate: CandidateReadings | None
     keys: Mapping[str, tuple[int, float | None]]
     journal: JournalReadings | None
     revocations: Mapping[str, int]
@@ -56,6 +57,7 @@ def counted(total: Shard, business: Iterable[BusinessCounter]) -> Iterator[Metri
 def read(readings: Readings) -> Iterator[Metric]:
     """What a scrape reads elsewhere."""
     yield from _bundle(readings)
+    yield from _candidate(readings.candidate)
     yield from _keys(readings)
     yield gauge("extauthz_revocations", {(source,): count for source, count in readings.revocations.items()})
     yield from _emergencies(readings.emergencies)
@@ -123,6 +125,15 @@ def _bundle(readings: Readings) -> Iterator[Metric]:
         yield gauge("extauthz_bundle_too_old", {(): int(source.too_old)})
         if source.key_expires is not None:
             yield gauge("extauthz_bundle_key_expires_timestamp_seconds", {(): source.key_expires})
+
+
+def _candidate(readings: CandidateReadings | None) -> Iterator[Metric]:
+    if readings is None:
+        return
+    yield counter("extauthz_candidate_seconds_total", {(): readings.seconds})
+    if readings.revision:
+        yield gauge("extauthz_candidate_info", {(readings.revision, readings.digest): 1})
+        yield gauge("extauthz_candidate_promotable", {(): int(readings.promotable)})
 
 
 def _keys(readings: Readings) -> Iterator[Metric]:

@@ -8,11 +8,11 @@ Rule 2: `observe` takes no lock and reads no clock.
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from extauthz.bundle.compare import CHANGES, SKIPS
 from extauthz.guards import Summary
 from extauthz.model.decision import Allow
 from extauthz.model.record import DecisionRecord
@@ -21,7 +21,7 @@ from extauthz.telemetry.contract import BOUNDS
 from extauthz.telemetry.counters import Shards
 from extauthz.telemetry.families import Readings, families
 from extauthz.telemetry.options import MetricsOptions
-from extauthz.telemetry.readings import BundleLabels, JournalReadings, ReplayReadings, SourceReadings
+from extauthz.telemetry.readings import BundleLabels, CandidateReadings, JournalReadings, ReplayReadings, SourceReadings
 from extauthz.telemetry.report import Report, report
 from extauthz.telemetry.tallies import OTHER, Names, tally
 
@@ -33,7 +33,7 @@ QUESTION_RESULTS = frozenset({"memory", "answered", "unanswered", "crowded", OTH
 INTROSPECTION_RESULTS = frozenset(
     {"active", "inactive", "unavailable", "refused", "garbled", "downgraded", "left_alone", "unconfigured", OTHER}
 )
-CHANGES = frozenset({"allow_to_deny", "deny_to_allow", OTHER})
+CANDIDATE_RESULTS = frozenset({"agreed", "disagreed", "failed", OTHER})
 
 MAX_EMERGENCIES = 100  # ids that get series of their own; operators may order any number in the life of a process
 _SAMPLED = frozenset("13579bdf")  # last digit of a traceparent whose sampled flag is set
@@ -58,6 +58,8 @@ class Metrics(Collector):
         self._replay: Callable[[], ReplayReadings] | None = None
         self._transport: tuple[str, str] | None = None
         self._source: Callable[[], SourceReadings] | None = None
+        self._candidate: Callable[[], CandidateReadings | None] = _none
+        self._candidate_policies: frozenset[str] = frozenset()
         self._inflight: Callable[[], int] = lambda: 0
         self._waiting: Callable[[], int] = lambda: 0
         self._dropped_spans: Callable[[], int] | None = None
@@ -119,9 +121,26 @@ class Metrics(Collector):
         known = issuer if issuer in self._names.issuers else OTHER
         self._count("refreshes", known, result if result in REFRESH_RESULTS else OTHER)
 
-    def disagreement(self, change: Literal["allow_to_deny", "deny_to_allow"], policy: str) -> None:
-        """Count a Check that the candidate bundle decides differently."""
-        self._count("disagreements", change if change in CHANGES else OTHER, self._names.rule(policy, "")[0])
+    def load(self, result: str) -> None:
+        """Count an attempt to load a candidate bundle."""
+        self._count("candidate_loads", result if result in ACTIVATION_RESULTS else OTHER)
+
+    def set_candidate(self, source: Callable[[], CandidateReadings], policies: frozenset[str]) -> None:
+        """Where a scrape reads how the candidate fares, and the names in it that may become label values."""
+        self._candidate, self._candidate_policies = source, policies
+
+    def candidate_check(self, result: str) -> None:
+        """Count a Check that was given to the candidate."""
+        self._count("candidate_checks", result if result in CANDIDATE_RESULTS else OTHER)
+
+    def candidate_skipped(self, cause: str) -> None:
+        """Count a Check of the sample that was not compared."""
+        self._count("candidate_skipped", cause if cause in SKIPS else OTHER)
+
+    def disagreement(self, change: str, policy: str) -> None:
+        """Count a Check that the candidate bundle decides differently; `policy` is its own or the live one's."""
+        known = not policy or policy in self._candidate_policies or policy in self._names.rules
+        self._count("disagreements", change if change in CHANGES else OTHER, policy if known else OTHER)
 
     def shed(self, cause: str) -> None:
         """Count a Check refused without a decision."""
@@ -197,6 +216,7 @@ class Metrics(Collector):
             now=self._clock(),
             bundle=self._bundle,
             source=self._source() if self._source else None,
+            candidate=self._candidate(),
             keys=self._keys,
             revocations=self._revocations(),
             emergencies=tuple(self._emergencies()),
@@ -211,6 +231,10 @@ class Metrics(Collector):
 
     def _count(self, *key: str) -> None:
         self._shards.mine().counts[key] += 1
+
+
+def _none() -> None:
+    return None
 
 
 def _nothing(_record: DecisionRecord) -> None:

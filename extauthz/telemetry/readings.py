@@ -18,6 +18,19 @@ class BundleLabels(Struct, frozen=True, kw_only=True):
     issuers: frozenset[str] = frozenset()
 
 
+class CandidateReadings(Protocol):
+    """How a candidate fares."""
+
+    @property
+    def revision(self) -> str: ...  # noqa: D102
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+    @property
+    def promotable(self) -> bool: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+
 class SourceReadings(Protocol):
     """How the source of bundles fares."""
 

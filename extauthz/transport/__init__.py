@@ -9,6 +9,7 @@ from extauthz.transport.contract import (
     Arrival,
     Later,
     OnShed,
+    Spare,
     Transport,
     TransportOptions,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "ListenOptions",
     "LoopTransport",
     "OnShed",
+    "Spare",
     "StockTransport",
     "TlsError",
     "TlsOptions",

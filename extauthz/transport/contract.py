@@ -70,6 +70,19 @@ class Answerer(Protocol):
         ...
 
 
+class Spare(Protocol):
+    """Work that no answer waits for, done when nothing else is to be done. Both are total."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any."""
+        ...
+
+    def do(self) -> None:
+        """Do some of it, for no longer than a Check that comes meanwhile may have to wait."""
+        ...
+
+
 class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """How many Checks are taken in, how large they may be, how long connections live and how a drain goes."""
 
@@ -120,8 +133,8 @@ class Transport(Protocol):
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
         ...
 
-    def start(self, answerer: Answerer) -> None:
-        """Begin to answer; health is NOT_SERVING until told otherwise."""
+    def start(self, answerer: Answerer, spare: Spare | None = None) -> None:
+        """Begin to answer; health is NOT_SERVING until told otherwise. `spare` is done in spare time."""
         ...
 
     def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a state, not a switch

@@ -16,7 +16,7 @@ from typing import TypeVar
 from extauthz.model.reasons import Reason
 from extauthz.transport.admission import Queue
 from extauthz.transport.aside import Aside
-from extauthz.transport.contract import Answerer, Arrival, Later, OnShed, TransportOptions
+from extauthz.transport.contract import Answerer, Arrival, Later, OnShed, Spare, TransportOptions
 from extauthz.transport.core import Call
 from extauthz.transport.fair import share_out
 
@@ -41,6 +41,7 @@ class Desk:
     def __init__(self, options: TransportOptions, last_resort: bytes, on_shed: OnShed) -> None:
         """Without an answerer every call gets the last resort."""
         self.answerer: Answerer | None = None
+        self.spare: Spare | None = None
         self.aside = Aside(options.max_waiting)
         self._last_resort, self._on_shed = last_resort, on_shed
         self._queue = Queue(options.max_queue_seconds, _MOST, _FIRST_GUESS, choosing=True)
@@ -93,6 +94,8 @@ class Desk:
         if self.costly and (not more_is_here or self._passed_over >= _PATIENCE):
             self._passed_over = 0
             self._answer_costly()
+        elif self.spare is not None and not more_is_here:
+            self.spare.do()
 
     def _answer_ready(self) -> None:
         if self._costly_queue.is_full(len(self.costly)):

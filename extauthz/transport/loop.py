@@ -15,7 +15,7 @@ import grpc
 
 from extauthz.model.addresses import Address, parse_address
 from extauthz.transport.arguments import channel_arguments
-from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, TransportOptions
+from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, Spare, TransportOptions
 from extauthz.transport.core import Call, CoreServer, Event, Progress, Stopped
 from extauthz.transport.desk import Desk
 from extauthz.transport.listen import ListenOptions, claim, socket_permissions
@@ -83,9 +83,9 @@ class LoopTransport:
             raise OSError(message)
         return str(self._address) if self._address.path else str(Address(self._address.host, port))
 
-    def start(self, answerer: Answerer) -> None:
-        """Begin to answer; health is NOT_SERVING until told otherwise."""
-        self._desk.answerer = answerer
+    def start(self, answerer: Answerer, spare: Spare | None = None) -> None:
+        """Begin to answer; health is NOT_SERVING until told otherwise. `spare` is done in spare time."""
+        self._desk.answerer, self._desk.spare = answerer, spare
         self._core.start()
         self._thread.start()
 
@@ -149,7 +149,8 @@ class LoopTransport:
 
     def _next(self) -> Event:
         """The next event; having waited for it means that nobody was waiting for us."""
-        if self._desk.ready or self._desk.costly:
+        desk = self._desk
+        if desk.ready or desk.costly or (desk.spare is not None and desk.spare.is_there):
             # The sending of an answer leaves a wake-up behind, which ends the next look before it gets to the sockets.
             event = self._core.poll(0.0)
             return self._core.poll(0.0) if event is None else event

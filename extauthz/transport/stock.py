@@ -15,7 +15,7 @@ import grpc
 from extauthz.model.addresses import Address, parse_address
 from extauthz.model.reasons import Reason
 from extauthz.transport.arguments import channel_arguments
-from extauthz.transport.contract import METHOD, SERVICE, Answerer, Arrival, OnShed, TransportOptions
+from extauthz.transport.contract import METHOD, SERVICE, Answerer, Arrival, OnShed, Spare, TransportOptions
 from extauthz.transport.health import Health
 from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.slots import Slots, is_overflow
@@ -38,6 +38,7 @@ class StockTransport:
         self._credentials = server_credentials(listen.tls) if listen.tls else None
         self._options = options
         self._answerer: Answerer | None = None
+        self._spare: Spare | None = None
         self._last_resort = last_resort
         self._on_shed = on_shed
         self._health = Health()
@@ -84,9 +85,9 @@ class StockTransport:
             return str(self._address)
         return str(Address(self._address.host, port))
 
-    def start(self, answerer: Answerer) -> None:
-        """Begin to answer; health is NOT_SERVING until told otherwise."""
-        self._answerer = answerer
+    def start(self, answerer: Answerer, spare: Spare | None = None) -> None:
+        """Begin to answer; health is NOT_SERVING until told otherwise. `spare` is done in spare time."""
+        self._answerer, self._spare = answerer, spare
         self._patience.start()
         self._server.start()
 
@@ -122,7 +123,10 @@ class StockTransport:
                 raw = next(messages, None)
             if raw is None:
                 return answerer.refuse(Reason.REQUEST_MALFORMED)
-            return answerer.answer(Arrival(raw, _deadline(context), _traceparent(context)))
+            answer = answerer.answer(Arrival(raw, _deadline(context), _traceparent(context)))
+            if self._spare is not None and self._spare.is_there:
+                context.add_callback(self._spare.do)  # when the answer has left, in the thread that takes calls
+            return answer  # noqa: TRY300 - both ends are answers
         except grpc.RpcError:  # the client is gone: grpc sends nothing, whatever we return
             return self._last_resort
         except Exception:  # an answerer is total; should it fail all the same, Envoy still gets an explicit answer

@@ -1,10 +1,12 @@
 """Where the bundle comes from, whose word counts for it, and what is kept of it."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from extauthz.bundle.compare import Gate
 from extauthz.identity import is_fetchable
 from extauthz.sources.bundles.reference import parse_reference
 
@@ -61,8 +63,8 @@ class FetchOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(message)
 
 
-class BundleOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Where the bundle is, from one of `directory`, `url` and `oci`, and what it must be like to come into force."""
+class SourceOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A place that bundles come from, one of `directory`, `url` and `oci`."""
 
     directory: str = ""  # `bundle` when there is no other; links, or the mount of a ConfigMap, are followed
     url: str = ""  # of an archive, `https://…`
@@ -71,15 +73,9 @@ class BundleOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     run_tests: bool = True  # false: activate without running the bundle's PolicyTests
     fetch: FetchOptions = FetchOptions()
     trust: TrustOptions = TrustOptions()
-    # What was in force is kept here, so that a restart needs no source and nothing goes back. Needed by `url`, `oci`
-    # and `trust.keys`; "": nothing is kept.
-    state_directory: str = ""
-    keep: Annotated[int, Meta(ge=1, le=1000)] = 10  # revisions there
-    max_age_seconds: Annotated[float, Meta(ge=0)] = 0.0  # since the source was last heard; 0: however long
-    when_too_old: Literal["keep", "undecided"] = "keep"  # undecided: every Check ends so until the source is heard
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Refuse what names no place, or two."""
         if len([place for place in (self.directory, self.url, self.oci) if place]) > 1:
             message = "it takes one of `directory`, `url` and `oci`"
             raise ValueError(message)
@@ -89,6 +85,52 @@ class BundleOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.oci and parse_reference(self.oci) is None:
             message = f"`oci`: `{self.oci}` must be `registry/repository:tag`, `…@sha256:…` or both"
             raise ValueError(message)
+
+    @property
+    def place(self) -> str:
+        """Where bundles come from, in one word."""
+        return self.url or self.oci or self.directory or _DEFAULT_DIRECTORY
+
+
+class CandidateOptions(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A bundle that is evaluated beside the live one on the same requests, and never heeded.
+
+    It passes the same steps, fetched and trusted as the live one where `fetch` and `trust` say nothing. Nothing of it
+    is kept on disk, and a lower sequence is no rollback: it is not in force.
+    """
+
+    state_directory: ClassVar[str] = ""
+    keep: ClassVar[int] = 1
+    max_age_seconds: ClassVar[float] = 0.0
+    when_too_old: ClassVar[str] = "keep"
+
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0  # which part of the Checks is compared
+    # Of the processor time that everything else takes; what is over is counted and not compared.
+    max_share: Annotated[float, Meta(gt=0, le=1)] = 0.35
+    gate: Gate = Gate()
+
+    def __post_init__(self) -> None:
+        """Refuse what names no place, or two."""
+        super().__post_init__()
+        if not (self.directory or self.url or self.oci):
+            message = "it needs one of `directory`, `url` and `oci`"
+            raise ValueError(message)
+
+
+class BundleOptions(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Where the bundle is, from one of `directory`, `url` and `oci`, and what it must be like to come into force."""
+
+    # What was in force is kept here, so that a restart needs no source and nothing goes back. Needed by `url`, `oci`
+    # and `trust.keys`; "": nothing is kept.
+    state_directory: str = ""
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 10  # revisions there
+    max_age_seconds: Annotated[float, Meta(ge=0)] = 0.0  # since the source was last heard; 0: however long
+    when_too_old: Literal["keep", "undecided"] = "keep"  # undecided: every Check ends so until the source is heard
+    candidate: CandidateOptions | None = None  # evaluated beside this one
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        super().__post_init__()
         needs = "`url`" if self.url else "`oci`" if self.oci else "`trust.keys`" if self.trust.keys else ""
         if needs and not self.state_directory:
             message = f"{needs} needs `stateDirectory`: what was in force must be known after a restart"
@@ -98,6 +140,10 @@ class BundleOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(message)
 
     @property
-    def place(self) -> str:
-        """Where the bundle comes from, in one word."""
-        return self.url or self.oci or self.directory or _DEFAULT_DIRECTORY
+    def compared(self) -> CandidateOptions | None:
+        """The candidate with what it takes over from here."""
+        if self.candidate is None:
+            return None
+        fetch = self.fetch if self.candidate.fetch == FetchOptions() else self.candidate.fetch
+        trust = self.trust if self.candidate.trust == TrustOptions() else self.candidate.trust
+        return replace(self.candidate, fetch=fetch, trust=trust)

@@ -2,12 +2,12 @@
 
 from extauthz.sources.bundles.https import HttpsOrigin
 from extauthz.sources.bundles.oci import OciOrigin
-from extauthz.sources.bundles.options import BundleOptions
+from extauthz.sources.bundles.options import SourceOptions
 from extauthz.sources.bundles.origin import Origin
 from extauthz.sources.bundles.watched import WatchedDirectory
 
 
-def make_origin(options: BundleOptions) -> Origin:
+def make_origin(options: SourceOptions) -> Origin:
     """The source, nothing of it opened yet."""
     if options.url:
         return HttpsOrigin(options.url, options.fetch)

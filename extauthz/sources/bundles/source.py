@@ -19,7 +19,7 @@ from extauthz.bundle import BundleError, Finding
 from extauthz.sources.bundles.freshness import Freshness
 from extauthz.sources.bundles.intake import Intake
 from extauthz.sources.bundles.keys import load_trust
-from extauthz.sources.bundles.options import BundleOptions
+from extauthz.sources.bundles.options import BundleOptions, CandidateOptions
 from extauthz.sources.bundles.origin import Brought, UnreachableError
 from extauthz.sources.bundles.origins import make_origin
 from extauthz.sources.bundles.report import Activation, SourceStatus
@@ -40,7 +40,7 @@ class BundleSource:
 
     def __init__(
         self,
-        options: BundleOptions,
+        options: BundleOptions | CandidateOptions,
         live: Live,
         on_change: Callable[[Activation], None],
         on_age: Callable[[bool, float], None] = lambda _too_old, _age: None,
