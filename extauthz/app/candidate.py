@@ -136,7 +136,8 @@ class Candidate:
         }
         said = {name: text for name, text in detail.items() if text}
         self._note(_KINDS[activation.result], said)
-        extra = {name: said[name] for name in ("revision", "digest", "step", "first") if name in said}
+        shown = ("revision", "digest", "step", "first")
+        extra: dict[str, object] = {name: said[name] for name in shown if name in said}
         if activation.result in {"rejected", "unreachable"}:
             log.warning("candidate %s", activation.result, extra=extra)
         else:

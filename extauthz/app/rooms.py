@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from extauthz.admin import Status, Views
 from extauthz.app import views
 from extauthz.app.arrivals import BundleArrivals, Followers, KeyArrivals
+from extauthz.app.candidate import Candidate
 from extauthz.app.emergencies import ControlledEmergencies
 from extauthz.app.emergency_record import log_use
 from extauthz.app.emergency_watch import EmergencyWatch
@@ -67,6 +68,7 @@ class Rooms:
         self.bundles = BundleSource(
             settings.bundle, self.live, self._arrived.on_activation, self._arrived.on_age, clock
         )
+        self.candidate = Candidate(settings, self.live, self.metrics, self.records.note, clock)
         self._measure(orders)
         self._address = ""
 
@@ -87,6 +89,7 @@ class Rooms:
             transport=views.transport(self.settings.listen.tls, self.choice, self._address, reasons),
             emergencies=views.emergencies(self.watch.in_force()),
             decisions=self.metrics.decisions(),
+            candidate=self.candidate.status(),
         )
 
     def listen_at(self, address: str) -> None:

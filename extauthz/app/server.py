@@ -102,10 +102,11 @@ class Server:
             observers.append(start_tracing(rooms, undo).observe)
         self._open_sources(undo)
         self._handler = self._make_handler(journal, observers)
+        beside = self._handler.beside = rooms.candidate.beside(journal)
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()
         self._warm_up()
-        rooms.transport.start(self._handler)
+        rooms.transport.start(self._handler, beside)
         rooms.admin.start()
         rooms.control.start()
         rooms.watch.start()
@@ -113,7 +114,7 @@ class Server:
         return Addresses(grpc, admin)
 
     def _open_sources(self, undo: ExitStack) -> None:
-        """Keys of nonces, of issuers, whom to ask, and last the bundle, which all of them follow."""
+        """Keys of nonces, of issuers, whom to ask, the bundle that all of them follow, and what is compared with it."""
         rooms, settings = self._rooms, self._rooms.settings
         undo.callback(rooms.nonces.stop)
         rooms.nonces.start()
@@ -125,6 +126,9 @@ class Server:
         undo.callback(rooms.bundles.stop)
         rooms.bundles.begin()  # the first load is done before anybody asks
         rooms.bundles.start()
+        undo.callback(rooms.candidate.stop)
+        rooms.candidate.begin()
+        rooms.candidate.start()
 
     def _make_handler(self, journal: Journal, observers: list[Observer]) -> Handler:
         rooms, settings = self._rooms, self._rooms.settings

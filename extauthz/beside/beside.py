@@ -1,6 +1,6 @@
 """A candidate beside the live bundle: which Checks it is asked about, when, and who hears of it.
 
-Rule 1: it is asked when the answers have left and nothing else is to be done; whatever it does, no answer depends on it.
+Rule 1: it is asked when the answers have left and nothing else is to be done; no answer depends on what it does.
 Rule 2: what it may cost is bounded: how many wait, how large they are, and its share of the processor. What is over is
 counted and not compared.
 Rule 3: the journal has every disagreement as an event of its own, which names the decision: that one was written

@@ -58,13 +58,11 @@ def _decide(waiting: Waiting, pair: Pair) -> Decision | Skip:
     live = waiting.record.decision
     while isinstance(decision := advance(waiting.asked, pair.candidate, now, known), Pending):
         question = decision.question
-        if (
-            question in known
-            or len(known) >= MAX_QUESTIONS
-            or (isinstance(question, FirstUse) and _passed_unasked(live))
-        ):
+        if question in known or len(known) >= MAX_QUESTIONS:
             return decision.otherwise
         if isinstance(question, FirstUse):
+            if _passed_unasked(live):
+                return decision.otherwise
             known[question] = _was_first_use(decision, live)
         elif _is_refused_alike(decision, live, pair):
             return live

@@ -125,7 +125,7 @@ class Metrics(Collector):
         """Count an attempt to load a candidate bundle."""
         self._count("candidate_loads", result if result in ACTIVATION_RESULTS else OTHER)
 
-    def set_candidate(self, source: Callable[[], CandidateReadings], policies: frozenset[str]) -> None:
+    def set_candidate(self, source: Callable[[], CandidateReadings | None], policies: frozenset[str]) -> None:
         """Where a scrape reads how the candidate fares, and the names in it that may become label values."""
         self._candidate, self._candidate_policies = source, policies
 

@@ -102,6 +102,12 @@ def test_names_and_labels_are_those_of_the_contract() -> None:
         "extauthz_tenant_checks_total": ("tenant", "outcome"),
         "extauthz_policy_matches_total": ("policy", "rule", "effect", "mode"),
         "extauthz_candidate_disagreements_total": ("change", "policy"),
+        "extauthz_candidate_checks_total": ("result",),
+        "extauthz_candidate_skipped_total": ("cause",),
+        "extauthz_candidate_loads_total": ("result",),
+        "extauthz_candidate_seconds_total": (),
+        "extauthz_candidate_info": ("revision", "digest"),
+        "extauthz_candidate_promotable": (),
         "extauthz_bundle_info": ("revision", "digest"),
         "extauthz_bundle_age_seconds": (),
         "extauthz_bundle_activations_total": ("result",),
@@ -209,7 +215,7 @@ ALLOWED = {
     "reason": {reason.code for reason in Reason},
     "profile": {"", "open-banking", "other"},
     "tenant": {"acme", "umbrella", "other"},
-    "policy": {"customers", "frozen", "other"},
+    "policy": {"", "customers", "frozen", "other"},
     "rule": {"read", "all", "other"},
     "effect": {"allow", "deny", "other"},
     "mode": {"enforce", "shadow"},
@@ -240,6 +246,9 @@ def test_no_record_adds_a_series_outside_of_the_bounded_sets(
     metrics.refresh(word, word)
     metrics.set_keys(word, 3, 1_000.0)
     metrics.disagreement(word, word)
+    metrics.candidate_check(word)
+    metrics.candidate_skipped(word)
+    metrics.load(word)
     metrics.introspection(word, word)
     for sample in samples(metrics):
         for label, found in sample.labels.items():

@@ -69,6 +69,7 @@ class Event(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     LIFECYCLE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def segment(self) -> Global___Segment: ...
     @_builtins.property
@@ -77,6 +78,8 @@ class Event(_message.Message):
     def checkpoint(self) -> Global___Checkpoint: ...
     @_builtins.property
     def lifecycle(self) -> Global___Lifecycle: ...
+    @_builtins.property
+    def candidate(self) -> Global___Candidate: ...
     def __init__(
         self,
         *,
@@ -84,12 +87,13 @@ class Event(_message.Message):
         decision: Global___Decision | None = ...,
         checkpoint: Global___Checkpoint | None = ...,
         lifecycle: Global___Lifecycle | None = ...,
+        candidate: Global___Candidate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "decision", b"decision", "kind", b"kind", "lifecycle", b"lifecycle", "segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "checkpoint", b"checkpoint", "decision", b"decision", "kind", b"kind", "lifecycle", b"lifecycle", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "decision", b"decision", "kind", b"kind", "lifecycle", b"lifecycle", "segment", b"segment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "checkpoint", b"checkpoint", "decision", b"decision", "kind", b"kind", "lifecycle", b"lifecycle", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["segment", "decision", "checkpoint", "lifecycle"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["segment", "decision", "checkpoint", "lifecycle", "candidate"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -425,6 +429,78 @@ class Checkpoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """A Check that a candidate bundle decides differently, or on which it failed. Written after the decision was answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    LIVE_REVISION_FIELD_NUMBER: _builtins.int
+    LIVE_OUTCOME_FIELD_NUMBER: _builtins.int
+    LIVE_REASON_FIELD_NUMBER: _builtins.int
+    LIVE_POLICY_FIELD_NUMBER: _builtins.int
+    LIVE_RULE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Of the decision that it is about, whose record is before this one."""
+    revision: _builtins.str
+    """The candidate."""
+    digest: _builtins.str
+    change: _builtins.str
+    """"allow_to_deny", "deny_to_allow", "reason" or "obligations"; empty when the candidate failed."""
+    outcome: _builtins.str
+    """What the candidate decides; `policy` and `rule` when one of its own decided."""
+    reason: _builtins.str
+    check: _builtins.str
+    policy: _builtins.str
+    rule: _builtins.str
+    tenant: _builtins.str
+    live_revision: _builtins.str
+    """What was answered, as in the record of the decision."""
+    live_outcome: _builtins.str
+    live_reason: _builtins.str
+    live_policy: _builtins.str
+    live_rule: _builtins.str
+    error: _builtins.str
+    """Kind and place of the error with which the candidate failed."""
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        change: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        check: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        live_revision: _builtins.str = ...,
+        live_outcome: _builtins.str = ...,
+        live_reason: _builtins.str = ...,
+        live_policy: _builtins.str = ...,
+        live_rule: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "check", b"check", "decision_id", b"decision_id", "digest", b"digest", "error", b"error", "live_outcome", b"live_outcome", "live_policy", b"live_policy", "live_reason", b"live_reason", "live_revision", b"live_revision", "live_rule", b"live_rule", "outcome", b"outcome", "policy", b"policy", "reason", b"reason", "revision", b"revision", "rule", b"rule", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class Lifecycle(_message.Message):
