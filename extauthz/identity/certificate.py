@@ -19,6 +19,8 @@ from extauthz.model.request import Request
 
 # With an RSA key of 8192 bits, a dozen names and percent-encoding a leaf has 6 KiB.
 MAX_CERTIFICATE = 16 * 1024
+# A connection sends the same one with every request. A usual leaf has 1 to 3 KiB; a longer one is read every time.
+MAX_KEPT = 4 * 1024
 _PEM = re.compile(r"\s*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -64,10 +66,15 @@ def _from_header(request: Request) -> bytes | None:
     return bytes.fromhex(found) if _HASH.fullmatch(found) else None
 
 
-@lru_cache(maxsize=1024)  # a connection sends the same one with every request
 def thumbprint_of(certificate: str) -> bytes | None:
     """SHA-256 over the DER of a percent-encoded PEM with exactly one certificate; None when it is something else."""
-    match = _PEM.fullmatch(unquote(certificate)) if len(certificate) <= MAX_CERTIFICATE else None
+    if len(certificate) > MAX_CERTIFICATE:
+        return None
+    return _read_once(certificate) if len(certificate) <= MAX_KEPT else _read(certificate)
+
+
+def _read(certificate: str) -> bytes | None:
+    match = _PEM.fullmatch(unquote(certificate))
     if match is None:
         return None
     try:
@@ -75,3 +82,6 @@ def thumbprint_of(certificate: str) -> bytes | None:
     except Error:
         return None
     return sha256(encoded).digest() if encoded else None
+
+
+_read_once = lru_cache(maxsize=1024)(_read)

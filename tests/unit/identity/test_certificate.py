@@ -1,12 +1,13 @@
 """Certificate-bound tokens: the certificate of the token, and the one that the sender showed."""
 
+import tracemalloc
 from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
 
 from extauthz.identity.base64url import without_unused_bits
-from extauthz.identity.certificate import MAX_CERTIFICATE, thumbprint_of, verify_certificate
+from extauthz.identity.certificate import MAX_CERTIFICATE, MAX_KEPT, thumbprint_of, verify_certificate
 from extauthz.identity.possession_rules import MtlsRules
 from extauthz.model.request import ForwardedCertificate, Peer, Request
 from extauthz.wire.xfcc import read_forwarded
@@ -119,6 +120,21 @@ def test_mtls_06_envoy_s_spelling_of_a_certificate_is_read() -> None:
     """It leaves some characters unencoded that others encode."""
     for safe in ("", "+/=", " -"):
         assert thumbprint_of(quote(PEM, safe=safe)) == bytes.fromhex(HASH)
+
+
+def test_mtls_06_what_is_too_long_is_neither_read_nor_kept() -> None:
+    """Whoever shows long certificates, or what passes for one, occupies no memory with them; each is still read right."""
+    long = quote(PEM + "\n" * (MAX_KEPT // 3), safe="")
+    huge = [f"{number:07d}" + "x" * 1024 * 1024 for number in range(32)]
+    thumbprint_of(long)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        assert {None} == {thumbprint_of(each[:-1]) for each in huge}  # each a text of its own, which only a cache keeps
+        assert {bytes.fromhex(HASH)} == {thumbprint_of(long + "%0A" * more) for more in range(1000)}
+        assert tracemalloc.get_traced_memory()[0] - before < MAX_CERTIFICATE
+    finally:
+        tracemalloc.stop()
 
 
 def test_mtls_07_an_expired_certificate_still_proves_its_key() -> None:
