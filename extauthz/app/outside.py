@@ -64,6 +64,11 @@ class Outside:
         undo.callback(self.introspection.stop)
         self.introspection.start()
 
+    def give_up(self) -> None:
+        """Whoever waits for an answer is told now that there is none; nobody is asked any more."""
+        self.introspection.stop()
+        self.replay.close()
+
     def set_issuers(self, issuers: Sequence[Issuer]) -> None:
         """Ask these from now on."""
         for name in self.introspection.set_issuers(issuers):

@@ -7,6 +7,7 @@ Rule 2: what may come later (a usable bundle, keys) does not end the start: the 
 import gc
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ log = logging.getLogger("extauthz.app")
 _SWITCH_SECONDS = 50e-6
 # What a worker waits for the keys of its issuers before it answers; then it does, and is not ready.
 _WARM_UP_SECONDS, _LOOK_SECONDS = 1.0, 0.005
+# What the last Checks have for their decision and its way out after nobody is asked any more.
+_LAST_SECONDS = 1.0
 
 
 class Addresses(Struct, frozen=True):
@@ -156,7 +159,20 @@ class Server:
         rooms, options = self._rooms, self._rooms.settings.transport
         rooms.health.drain()  # Envoy looks elsewhere
         in_haste = pause(options.drain_delay_seconds)
-        rooms.transport.stop(0.0 if in_haste else options.drain_grace_seconds)
+        self._finish(0.0 if in_haste else options.drain_grace_seconds, pause)
         self._handler.draining = True  # for calls that outlived the grace: the journal closes now
         self._undo.close()  # sources, tracing, journal, admin: the start, backwards
         log.info("stopped")
+
+    def _finish(self, grace: float, pause: Callable[[float], bool]) -> None:
+        """Checks in flight end; to those that wait for the outside longer than `grace`, nobody says anything any more.
+
+        So they are decided without an answer, on record, before the transport would cut them off without one.
+        """
+        transport, until = self._rooms.transport, time.monotonic() + grace
+        closing = threading.Thread(target=transport.stop, args=(grace + _LAST_SECONDS,), name="closing")
+        closing.start()
+        while closing.is_alive() and time.monotonic() < until and not pause(0.0):
+            closing.join(_LOOK_SECONDS)
+        self._rooms.outside.give_up()
+        closing.join()

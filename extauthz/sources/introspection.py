@@ -18,6 +18,7 @@ from extauthz.identity import Glance, Introspection, Issuer
 from extauthz.model.decision import IntrospectToken, Question
 from extauthz.sources.answer_cache import AnswerCache
 from extauthz.sources.breaker import Breaker, BreakerOptions
+from extauthz.sources.deadlines import DeadlineBackend
 from extauthz.sources.introspection_fetch import AskError, Said, fetch_answer, open_pool
 from extauthz.sources.issuer_clients import Client, ClientOptions, CredentialError
 
@@ -106,12 +107,14 @@ class IntrospectionSource:
             except CredentialError as error:
                 message = f"`introspection.clients.{name}`: the file {error}"
                 raise CredentialError(message) from error
-        self._pool = open_pool(tls)
+        self._wires = DeadlineBackend()
+        self._pool = open_pool(tls, self._wires)
 
     def stop(self) -> None:
         """End: questions under way fail, later ones are not asked."""
         pool, self._pool = self._pool, None
         if pool is not None:
+            self._wires.cut()
             pool.close()
 
     def set_issuers(self, issuers: Sequence[Issuer]) -> tuple[str, ...]:

@@ -44,15 +44,15 @@ class Said(Struct, frozen=True):
     seen: Glance
 
 
-def open_pool(tls: ssl.SSLContext) -> httpcore.ConnectionPool:
-    """Connections that questions share."""
+def open_pool(tls: ssl.SSLContext, backend: DeadlineBackend) -> httpcore.ConnectionPool:
+    """Connections that questions share, opened by `backend`."""
     return httpcore.ConnectionPool(
         tls,
         max_connections=None,  # or a slow issuer could take the connections of the others
         max_keepalive_connections=_IDLE_CONNECTIONS,
         keepalive_expiry=_IDLE_SECONDS,
         retries=0,
-        network_backend=DeadlineBackend(),
+        network_backend=backend,
     )
 
 

@@ -599,3 +599,27 @@ def test_a_slow_issuer_takes_nothing_from_another(tmp_path: Path) -> None:
     source.stop()
     dull.close()
     quick.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_stop_wakes_those_who_wait_and_whoever_waits_with_them(tmp_path: Path, scheme: str) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = AuthorizationServer(tls=context if scheme == "https" else None)
+    world = World(tmp_path, an_issuer(server.endpoint, timeoutSeconds=30), caFile=str(tmp_path / "ca.pem"))
+    gate, answers = threading.Event(), []
+    server.respond = lambda request: (gate.wait(60), body(active())(request))[1]
+    asking = [threading.Thread(target=lambda: answers.append(world.ask(seconds=60))) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    while not server.asked:
+        time.sleep(0.01)
+    world.source.stop()
+    for thread in asking:
+        thread.join(20)
+    assert ([None] * 4, 1) == (answers, len(server.asked))
+    assert world.ask() is None
+    gate.set()
+    server.close()
