@@ -8,6 +8,7 @@ from msgspec import json
 from extauthz.cli.bundle_build import build, sign_command
 from extauthz.cli.bundle_directory import DIRECTORY, FORMAT, read_or_exit
 from extauthz.cli.bundle_explain import explain
+from extauthz.cli.bundle_import_istio import command as import_istio
 from extauthz.cli.bundle_lint import lint
 from extauthz.cli.bundle_permit import permit
 from extauthz.cli.bundle_report import describe
@@ -21,7 +22,7 @@ def command() -> None:
     """Lint, test and describe the bundle in a directory; build, sign and verify archives of it."""
 
 
-for subcommand in (lint, test, explain, schema, build, sign_command, verify_command, keygen, permit):
+for subcommand in (lint, test, explain, schema, import_istio, build, sign_command, verify_command, keygen, permit):
     command.add_command(subcommand)
 
 

@@ -197,6 +197,12 @@ def _check_name(field: str, name: str, draft: Draft, location: Location) -> str:
     return lower
 
 
+def header_fault(field: str, name: str) -> str:
+    """Why no policy can do this to a header: `field` is that of `obligations`; "" when one can."""
+    lower = name.lower()
+    return _header_fault(field, name, lower, one_spelling(lower))
+
+
 def _header_fault(field: str, name: str, lower: str, spelling: str) -> str:
     if lower.startswith(":"):
         return f"`{name}` is a pseudo-header: rewriting the request is left to the route"

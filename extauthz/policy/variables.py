@@ -210,6 +210,7 @@ VARIABLES: dict[str, Variable] = {
     "request.port": _number("request.port"),
     "request.scheme": _text("request.scheme"),
     "request.path": _text("request.path"),
+    "request.raw_path": _text("request.raw_path"),  # as Envoy forwards it; for what must be compared letter by letter
     "request.segments": _texts("request.segments"),
     "request.headers": Variable(_TEXT_MAP, "string_map", _all_headers, keyed=_header),
     "request.query": Variable(_TEXT_MAP, "string_map", _all_query, keyed=_parameter),

@@ -43,7 +43,7 @@ LEAVES: dict[str, list[str]] = {
     "int": ["0", "1", "-1", "2", "3", "7", "-7", "100", "9223372036854775807", "-9223372036854775808", "9007199254740993", "request.port", "subject.expires_at", "subject.auth_time", "source.port"],
     "uint": ["0u", "1u", "7u", "9223372036854775808u", "18446744073709551615u"],
     "double": ["0.0", "-0.0", "1.0", "1.5", "-2.5", "9007199254740992.0", "9223372036854775808.0", "1e308", "(0.0/0.0)", "(1.0/0.0)", "(-1.0/0.0)"],
-    "string": [*(f"'{text}'" for text in TEXTS), "'\\n'", "subject.id", "subject.id", "request.method", "request.path", "subject.tenant", "resource.tenant", "request.headers.a", "request.query.b", "request.query['c']", "params.id", "subject.acr", "source.address"],
+    "string": [*(f"'{text}'" for text in TEXTS), "'\\n'", "subject.id", "subject.id", "request.method", "request.path", "request.raw_path", "subject.tenant", "resource.tenant", "request.headers.a", "request.query.b", "request.query['c']", "params.id", "subject.acr", "source.address"],
     "bytes": ["b''", "b'a'", "b'\\xff'", "b'\\xc3\\xa9'"],
     "time": ["now", "timestamp('2023-11-14T22:13:20Z')", "timestamp('1969-12-31T23:59:59.5Z')", "timestamp('0001-01-01T00:00:00Z')", "timestamp('9999-12-31T23:59:59.999999999Z')", "timestamp('2024-02-29T12:30:00+05:30')", "timestamp('nonsense')", "timestamp('2023-02-29T00:00:00Z')", "timestamp('2023-06-30T23:59:60Z')", "timestamp(0)", "timestamp(subject.expires_at)"],
     "length": [f"duration('{text}')" for text in ("0s", "1h", "90m", "-1h30m", "1ms", "1ns", "9223372036s", "-9223372036s", "1", "x", "1.5h")],

@@ -113,7 +113,7 @@ def test_t28_t07_what_cannot_be_kept_from_upstreams_is_told(conditions: Conditio
 
 REQUEST = (
     "there are `request.headers`, `request.host`, `request.method`, `request.path`, `request.port`, "
-    "`request.query`, `request.scheme`, `request.segments`"
+    "`request.query`, `request.raw_path`, `request.scheme`, `request.segments`"
 )
 GOLDEN = [
     ("request.foo == 'x'", f"column 1: unknown name `request.foo`: {REQUEST}"),

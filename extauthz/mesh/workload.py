@@ -1,0 +1,62 @@
+"""Which workload an import is for, and which documents speak about it.
+
+Rule 1: one bundle is for one workload. A request does not say truthfully which workload it is for: its labels never
+arrive, and `Host` is the client's; so selectors cannot become conditions.
+"""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from extauthz.mesh.documents import Document, TargetRef, unknown_fields
+from extauthz.mesh.report import Report
+
+ROOT_NAMESPACE: Final = "istio-system"
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """What Istio goes by when it chooses the policies of a proxy."""
+
+    namespace: str
+    labels: dict[str, str] = {}
+    targets: frozenset[tuple[str, str]] = frozenset()  # kind and name of what it serves, for `targetRefs`
+    root_namespace: str = ROOT_NAMESPACE
+
+
+def selects(document: Document, workload: Workload) -> bool:
+    """Whether Istio applies the document to the workload."""
+    if document.namespace not in {workload.namespace, workload.root_namespace}:
+        return False
+    refs = target_refs(document)
+    if refs:
+        return any((ref.kind, ref.name) in workload.targets for ref in refs)
+    wanted = labels_of(document)
+    return all(workload.labels.get(name) == value for name, value in wanted.items())
+
+
+def target_refs(document: Document) -> list[TargetRef]:
+    """What the document is attached to; none when a selector chooses."""
+    spec: Any = document.spec
+    return [*([spec.target_ref] if spec.target_ref else []), *(spec.target_refs or [])]
+
+
+def labels_of(document: Document) -> dict[str, str]:
+    """Labels of the selector; none when it chooses every workload."""
+    selector = document.spec.selector
+    return (selector.match_labels or {}) if selector is not None else {}
+
+
+def note_unknown(document: Document, struct: type[Struct], report: Report, *, denial: bool) -> bool:
+    """Whether the `spec` has fields that nobody here knows; each is noted."""
+    unknown = unknown_fields(_spec(document), struct)
+    for name in unknown:
+        message = f"`{name}` is not known to extauthz; the document is left out"
+        report.add(document, (name,), "lost", message, "write it by hand", denial=denial)
+    return bool(unknown)
+
+
+def _spec(document: Document) -> object:
+    value: Any = document.tree.value
+    for step in document.root:
+        value = value[step]
+    return value.get("spec")
