@@ -333,8 +333,8 @@ def is_plain(asked: Asked, engine: Engine) -> bool:
     return known and not asked.tcp and not any("," in value or not value for value in values)
 
 
-@settings(deadline=None, max_examples=40)
-@given(meshes(), st.lists(requests(), min_size=12, max_size=12))
+@settings(deadline=None, max_examples=25)
+@given(meshes(), st.lists(requests(), min_size=16, max_size=16))
 def test_an_imported_bundle_decides_as_istio_does(mesh: list[dict[str, Any]], asked: list[Asked]) -> None:
     """The same for every plain request; never more for any, connections and ambiguous requests included."""
     imported = bundle_of(mesh)
