@@ -108,7 +108,7 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Sequence
 
 def _read_file(file: Path | None, errors: list[str]) -> Tree | None:
     if file is None:
-        return Tree("", {}, 0)
+        return Tree("", {})
     try:
         trees = parse_yaml(file.read_bytes(), str(file))
     except OSError as error:
@@ -125,7 +125,7 @@ def _read_file(file: Path | None, errors: list[str]) -> Tree | None:
             str(trees[0].error((), f"must be a mapping of sections{suggestion('', list(_fields(Settings)))}"))
         )
         return None
-    return trees[0] if trees else Tree(str(file), {}, 0)
+    return trees[0] if trees else Tree(str(file), {})
 
 
 def _from_environment(environ: Mapping[str, str], errors: list[str]) -> Iterator[_Override]:

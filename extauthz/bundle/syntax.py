@@ -4,7 +4,10 @@ Rule 1: what two YAML readers could take differently is refused: aliases, tags, 
 Rule 2: whatever the bytes, the end is a list of trees or a BundleError; sizes are capped before work is done.
 """
 
+import itertools
 import re
+import sys
+from array import array
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -34,6 +37,7 @@ MAX_NODES: Final = 2_000_000
 MAX_DEPTH: Final = 64
 # Conditions count in signed 64-bit integers.
 INT_LIMIT: Final = 1 << 63
+_SHARED_LENGTH: Final = 64  # of texts that are likely to be written more than once
 _MAX_DIGITS: Final = 40  # a longer number cannot be kept exactly, and `int` takes quadratic time
 
 Event = Any  # an event of libyaml: has more members than the stubs of its base class
@@ -60,13 +64,38 @@ _HINTS: Final = {
 
 
 class Lines:
-    """The line of a mapping or list and of everything in it."""
+    """Where everything of a document was written: a number for each value, in the order in which they stand.
 
-    __slots__ = ("below", "line")
+    Not a tree of its own, which took more memory than the values: 40 MB for 10,000 policies.
+    """
 
-    def __init__(self, line: int, below: "dict[str, Lines | int] | list[Lines | int]") -> None:
-        self.line = line
-        self.below = below
+    __slots__ = ("_numbers", "_written")
+
+    def __init__(self, written: object, numbers: "array[int]") -> None:
+        """`written`: the document's value, which must not change any more."""
+        self._written, self._numbers = written, numbers
+
+    def line(self, location: Location) -> int:
+        """The line of that place, or of the nearest place around it that was written; from 1."""
+        value, number = self._written, 0
+        for step in location:
+            if isinstance(value, dict) and step in value:
+                before = list(value).index(step)
+                number += 1 + sum(map(_count, itertools.islice(value.values(), before)))
+                value = value[step]
+            elif isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value):
+                number += 1 + sum(map(_count, value[:step]))
+                value = value[step]
+            else:
+                break
+        return self._numbers[number]
+
+
+def _count(value: object) -> int:
+    """How many values there are in it, itself among them. Recursion is bounded by MAX_DEPTH."""
+    if isinstance(value, dict):
+        return 1 + sum(map(_count, value.values()))
+    return 1 + sum(map(_count, value)) if isinstance(value, list) else 1
 
 
 class Tree(Struct, frozen=True):
@@ -74,20 +103,11 @@ class Tree(Struct, frozen=True):
 
     file: str
     value: Any
-    lines: Lines | int
+    lines: Lines = Lines(None, array("I", [0]))  # nowhere: what was in no file
 
     def line(self, location: Location) -> int:
-        """The line of that place, or of the nearest place around it that was written; from 1."""
-        at = self.lines
-        for step in location:
-            if isinstance(at, int):
-                break
-            below = at.below
-            try:
-                at = below[step]  # type: ignore[index]  # a step of the wrong kind ends the walk
-            except (KeyError, IndexError, TypeError):
-                break
-        return at if isinstance(at, int) else at.line
+        """As `Lines.line`."""
+        return self.lines.line(location)
 
     def error(self, location: Location, message: str, code: Code = "invalid") -> Finding:
         """A defect of the document at that place."""
@@ -127,6 +147,11 @@ def decode(text: bytes, file: str) -> str:
         raise BundleError([Finding(file=file, line=line, message=message, code="syntax")]) from None
 
 
+def _shared(text: str) -> str:
+    """The same text, once in memory however often it is written: roles, methods, names of fields."""
+    return sys.intern(text) if len(text) <= _SHARED_LENGTH else text
+
+
 class _Reader:
     """Builds values from libyaml's events, so that caps hold before a tree exists."""
 
@@ -136,6 +161,7 @@ class _Reader:
         self._findings: list[Finding] = []
         self._nodes = 0
         self._depth = 0
+        self._lines = array("I")  # of the document
         self._next: Callable[[], Event] = CParser(text).get_event
 
     def read(self) -> list[Tree]:
@@ -145,24 +171,26 @@ class _Reader:
                 if isinstance(event, DocumentStartEvent):
                     if event.version or event.tags:
                         self._refuse(event, "directives are not supported: remove the line that begins with `%`")
-                    value, lines = self._node(self._next())
+                    self._lines = array("I")
+                    value = self._node(self._next())
                     if value is not None:
-                        trees.append(Tree(self._file, value, lines))
+                        trees.append(Tree(self._file, value, Lines(value, self._lines)))
         except YAMLError as error:
             self._findings.append(self._syntax_error(error))
         if self._findings:
             raise BundleError(self._findings)
         return trees
 
-    def _node(self, event: Event) -> tuple[Any, Lines | int]:
+    def _node(self, event: Event) -> Any:  # noqa: ANN401 - whatever is written there
         """The value that begins with `event`. Recursion is bounded by MAX_DEPTH."""
         kind = type(event)
+        self._lines.append(event.start_mark.line + 1)
         self._nodes += 1
         if self._nodes > MAX_NODES:
             self._give_up(event, f"the file has more than {MAX_NODES} values: split it")
         if kind is AliasEvent:
             self._refuse(event, f"alias `*{shorten(event.anchor)}` is not supported: write the value out")
-            return None, event.start_mark.line + 1
+            return None
         if event.anchor is not None:
             self._refuse(event, f"anchor `&{shorten(event.anchor)}` is not supported: remove it")
         if event.tag is not None:
@@ -171,43 +199,32 @@ class _Reader:
                 event, f"tag `{shorten(name)}` is not supported: remove it, and quote the value to make it text"
             )
         if kind is ScalarEvent:
-            return self._scalar(event), event.start_mark.line + 1
+            return self._scalar(event)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self._give_up(event, f"nested more than {MAX_DEPTH} levels deep: flatten it")
-        found = self._mapping(event) if kind is MappingStartEvent else self._list(event)
+        found = self._mapping() if kind is MappingStartEvent else self._list()
         self._depth -= 1
         return found
 
-    def _list(self, start: Event) -> tuple[list[Any], Lines]:
+    def _list(self) -> list[Any]:
         values: list[Any] = []
-        below: list[Lines | int] = []
         while type(event := self._next()) is not SequenceEndEvent:
-            value, lines = self._node(event)
-            values.append(value)
-            below.append(lines)
-        return values, Lines(start.start_mark.line + 1, below)
+            values.append(self._node(event))
+        return values
 
-    def _mapping(self, start: Event) -> tuple[dict[str, Any], Lines]:
+    def _mapping(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        below: dict[str, Lines | int] = {}
+        written: dict[str, int] = {}
         while type(event := self._next()) is not MappingEndEvent:
-            key = self._key(event)
-            line = event.start_mark.line + 1
-            value, lines = self._node(self._next())
+            key, line, place = self._key(event), event.start_mark.line + 1, len(self._lines)
+            value = self._node(self._next())
             if key in values:
-                first = below[key]
-                at = first if isinstance(first, int) else first.line
-                self._refuse(event, f"key `{shorten(key)}` is already set in line {at}: remove one")
+                self._refuse(event, f"key `{shorten(key)}` is already set in line {written[key]}: remove one")
                 continue
-            values[key] = value
-            # What stands under a key is reported where the key stands.
-            if isinstance(lines, Lines):
-                lines.line = line
-                below[key] = lines
-            else:
-                below[key] = line
-        return values, Lines(start.start_mark.line + 1, below)
+            values[key], written[key] = value, line
+            self._lines[place] = line  # what stands under a key is reported where the key stands
+        return values
 
     def _key(self, event: Event) -> str:
         if type(event) is not ScalarEvent:
@@ -223,16 +240,16 @@ class _Reader:
                 self._refuse(event, "merge key `<<` is not supported: write the fields out")
             elif text in _WORDS or (text[0] in _NUMBER_START and _FLOAT.fullmatch(text)):
                 self._refuse(event, f'key `{shorten(text)}` must be text: write `"{shorten(text)}"`')
-        return text
+        return _shared(text)
 
     def _scalar(self, event: Event) -> str | float | bool | None:
         text: str = event.value
         if event.style:
-            return text
+            return _shared(text)
         if text in _WORDS:
             return _WORDS[text]
         if text[0] not in _NUMBER_START or not _FLOAT.fullmatch(text):
-            return text
+            return _shared(text)
         if len(text) <= _MAX_DIGITS:
             if not _INT.fullmatch(text):
                 number = float(text)
