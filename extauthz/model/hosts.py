@@ -6,6 +6,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from msgspec import Struct
 
+# Patterns that are kept as they were read: a bundle's documents are looked at by several, and again with each change.
+_KEPT = 4096
 MAX_HOST = 253  # RFC 1035 section 2.3.4
 _MAX_AUTHORITY = MAX_HOST + len(".:65535")
 # Labels of at most 63 characters (RFC 1035 section 2.3.4); underscores because Kubernetes and SRV names have them.
@@ -88,6 +90,7 @@ class HostPattern(Struct, frozen=True):
         return ({"exact": 0, "capture": 1, "below": 2, "any": 3}[self.kind], -len(self.suffix))
 
 
+@lru_cache(maxsize=_KEPT)
 def parse_host_pattern(text: str) -> HostPattern | str:
     """Read a host pattern, or say what is wrong with it."""
     if text == "*":

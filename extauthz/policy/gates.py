@@ -99,7 +99,7 @@ class Place:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._open: list[int] = []
+        self._open: tuple[int, ...] | list[int] = ()
         self._gates: dict[str, Gate] | None = None
 
     def add(self, position: int, entrances: Sequence[Entrance]) -> None:
@@ -107,14 +107,14 @@ class Place:
         if self._gates is not None:
             self._enter(self._gates, position, entrances[position])
             return
-        self._open.append(position)
+        self._open = (*self._open, position)
         if len(self._open) > FEW:
             waiting, self._open, self._gates = self._open, [], {}
             for each in waiting:
                 self._enter(self._gates, each, entrances[each])
 
     def _enter(self, gates: dict[str, Gate], position: int, entrance: Entrance) -> None:
-        if not entrance.keys:
+        if not entrance.keys and isinstance(self._open, list):
             self._open.append(position)
         for field, text in entrance.keys:
             gate = gates.get(field)

@@ -5,6 +5,7 @@ Rule 2: literals of paths are compared case-folded here, because deny rules matc
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from extauthz.model.paths import MANY, ONE, PathPattern
 from extauthz.policy.gates import Entrance, Look, Place, everybody, find_entrances
@@ -12,10 +13,13 @@ from extauthz.policy.operations import Operation
 from extauthz.policy.rule import Rule
 
 ANY = ""
+_EVERY_METHOD: Final = (ANY,)
 # A rule with more combinations of hosts and paths than this is found by its hosts alone.
 MAX_ENTRIES = 64
 
-_ByMethod = dict[str, Place]
+# Methods and the rules for them, for a few groups of methods: most places have one, and a dictionary takes 232 bytes.
+_ByMethod = tuple[tuple[tuple[str, ...], Place], ...]
+_NOWHERE: "Final[dict[str, _Node]]" = {}  # never changed
 
 
 class _Node:
@@ -24,25 +28,31 @@ class _Node:
     __slots__ = ("children", "here", "one", "rest")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node] = {}
+        self.children = _NOWHERE
         self.one: _Node | None = None  # `*` and `{name}`
-        self.here: _ByMethod = {}  # patterns that end here
-        self.rest: _ByMethod = {}  # patterns with `**` here
+        self.here: _ByMethod = ()  # patterns that end here
+        self.rest: _ByMethod = ()  # patterns with `**` here
 
     def add(
-        self, pattern: PathPattern | None, methods: Sequence[str], rule: int, entrances: Sequence[Entrance]
+        self, pattern: PathPattern | None, methods: tuple[str, ...], rule: int, entrances: Sequence[Entrance]
     ) -> None:
         node = self
         for token in pattern.tokens if pattern else (MANY,):
             if token == MANY:
-                _add(node.rest, methods, rule, entrances)
+                node.rest = _add(node.rest, methods, rule, entrances)
                 return
             if token == ONE:
                 node.one = node.one or _Node()
                 node = node.one
             else:
-                node = node.children.setdefault(token.casefold(), _Node())
-        _add(node.here, methods, rule, entrances)
+                folded = token.casefold()
+                if node.children is _NOWHERE:
+                    node.children = {}
+                child = node.children.get(folded)
+                if child is None:
+                    child = node.children[folded] = _Node()
+                node = child
+        node.here = _add(node.here, methods, rule, entrances)
 
     def collect(self, folded: Sequence[str], method: str, look: Look, found: set[int]) -> None:
         frontier = [self]
@@ -64,19 +74,21 @@ class _Node:
             _take(node.rest, method, look, found)
 
 
-def _add(rules: _ByMethod, methods: Sequence[str], rule: int, entrances: Sequence[Entrance]) -> None:
-    for method in methods:
-        place = rules.get(method)
-        if place is None:
-            place = rules[method] = Place()
-        place.add(rule, entrances)
+def _add(rules: _ByMethod, methods: tuple[str, ...], rule: int, entrances: Sequence[Entrance]) -> _ByMethod:
+    """The same with one rule more."""
+    for group, place in rules:
+        if group == methods:
+            place.add(rule, entrances)
+            return rules
+    place = Place()
+    place.add(rule, entrances)
+    return (*rules, (methods, place))
 
 
 def _take(rules: _ByMethod, method: str, look: Look, found: set[int]) -> None:
-    if method in rules:
-        rules[method].collect(look, found)
-    if ANY in rules:
-        rules[ANY].collect(look, found)
+    for methods, place in rules:
+        if method in methods or methods is _EVERY_METHOD:
+            place.collect(look, found)
 
 
 class _Hosts:
@@ -144,8 +156,8 @@ def _enter(
     patterns: Sequence[PathPattern | None] = own or rule.scope.patterns or (None,)
     if len(names) * len(patterns) > MAX_ENTRIES:
         patterns = (None,)
-    methods = (operation.methods if operation is not None else None) or (ANY,)
-    keys = methods if all("*" not in method for method in methods) else (ANY,)
+    methods = (operation.methods if operation is not None else None) or _EVERY_METHOD
+    keys = _EVERY_METHOD if any("*" in method for method in methods) else methods
     for name in names:
         node = hosts.node(name)
         for pattern in patterns:
@@ -171,10 +183,15 @@ class PortIndex:
         for position, rule in enumerate(rules):
             operations = rule.operations or ()
             ports = {port for operation in operations for port in operation.ports or (ANY,)} or {ANY}
-            _add(self._ports, sorted(ports), position, entrances)
+            for port in sorted(ports):
+                if port not in self._ports:
+                    self._ports[port] = Place()
+                self._ports[port].add(position, entrances)
 
     def candidates(self, port: int, look: Look) -> list[int]:
         """Positions of the rules that may match, ascending."""
         found: set[int] = set()
-        _take(self._ports, str(port), look, found)
+        for key in (str(port), ANY):
+            if key in self._ports:
+                self._ports[key].collect(look, found)
         return sorted(found)

@@ -6,6 +6,7 @@ Rule 2: no pattern looks for text in the middle of a value (T-32, T-65).
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import (
     AddressValueError,
     IPv4Address,
@@ -23,6 +24,7 @@ from msgspec import Struct
 from extauthz.model.paths import MANY, ONE, PathPattern
 
 SCHEME = "spiffe://"
+_KEPT = 4096  # sets of texts
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
@@ -54,7 +56,15 @@ class TextSet(Struct, frozen=True, gc=False):
 
 
 def text_set(patterns: Iterable[str], *, fold: bool = False) -> TextSet:
-    """Compile patterns that `text_problem` accepted. With `fold`, callers compare case-folded values."""
+    """Compile patterns that `text_problem` accepted. With `fold`, callers compare case-folded values.
+
+    The same patterns make the same object: thousands of policies name the same methods and roles.
+    """
+    return _text_set(tuple(patterns), fold)
+
+
+@lru_cache(maxsize=_KEPT)
+def _text_set(patterns: tuple[str, ...], fold: bool) -> TextSet:  # noqa: FBT001 - a cache tells no names apart
     exact, prefixes, suffixes, present = [], [], [], False
     for written in patterns:
         pattern = written.casefold() if fold else written
