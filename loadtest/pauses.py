@@ -1,8 +1,8 @@
 """How long the garbage collector stops a server that serves: every collection, by generation.
 
 `watched` makes each `extauthz serve` that is started inside of it note its collections, by a `sitecustomize` of ours;
-nothing of the server is changed. `longest` reads what was noted: processor time, for on a busy machine a collection also
-waits for others.
+nothing of the server is changed. `longest` reads what was noted: processor time, for on a busy machine a collection
+waits for others too.
 """
 
 import gc
