@@ -7,9 +7,13 @@ Rule 2: a burst is taken in and worked off; only a queue that stands, because mo
 # A queue that so much work has not emptied stands. In work, not in time: what has gathered during a pause of the
 # machine is a burst.
 _STANDS_SECONDS = 0.02
+# One that stands goes on to, until it was so often found empty with nobody refused since the last time that of twice
+# that work so little is left. Soon after it would be long again, and what comes meanwhile would wait for it.
+_CALM_SECONDS = 0.005
+_LEFT = 0.95
 _BURST_TIMES = 10  # how much longer a queue may get that does not stand
-# Where the queue stands more are read than can be done, to choose fairly: so many that it takes as long as the work.
-_READ_SECONDS = 15e-6
+# Where the queue stands more are read than can be done, to choose fairly: it takes no longer than the work.
+_READ_SECONDS = 40e-6
 _WEIGHT = 0.05  # of one sample in the moving average
 # A pause of the machine or of the collector is not the price of a Check: no sample counts for more than this.
 _MOST_TIMES = 4.0
@@ -26,28 +30,41 @@ class Queue:
         """
         self._seconds, self._most, self._cost = seconds, most, first_guess
         self._choice = int(seconds / _READ_SECONDS) if choosing else 0
-        self._worked = 0.0  # seconds since it was empty
+        self._worked = 0.0  # seconds since it was empty, while it stands since it began to and less what has left
         self.stands = False  # whether more comes than can be done: then only `places` of those that wait are in time
         self.places = 0  # how many calls are as much work as may wait
+        self._refused = False  # whether anybody was, since it was last found empty
         self._room = 0  # how many may wait
         self._bound()
 
     def emptied(self) -> None:
         """Nobody waits now, neither here nor unseen before the door."""
-        self._worked = 0.0
-        if self.stands:
-            self.stands = False
-            self._bound()
+        if not self.stands:
+            self._worked = 0.0
+        elif self._refused:
+            self._refused = False
+        else:
+            self._worked *= _LEFT
+            if self._worked < _CALM_SECONDS:
+                self.stands = False
+                self._bound()
 
     def is_full(self, waiting: int) -> bool:
         """Whether another must be refused while so many wait."""
-        return waiting >= self._room
+        if waiting < self._room:
+            return False
+        self._refused = True
+        return True
+
+    def turned_away(self) -> None:
+        """Some that had been taken in were refused after all."""
+        self._refused = True
 
     def worked(self, calls: int, seconds: float) -> None:
         """What `calls` have cost together."""
         sample = min(seconds / calls, self._cost * _MOST_TIMES)
-        self._worked += calls * sample
-        self.stands = self._worked > _STANDS_SECONDS
+        self._worked = min(self._worked + calls * sample, _STANDS_SECONDS * 2)
+        self.stands = self.stands or self._worked > _STANDS_SECONDS
         self._cost += _WEIGHT * (sample - self._cost)
         self._bound()
 

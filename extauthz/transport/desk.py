@@ -26,8 +26,6 @@ Seen = TypeVar("Seen", str, bool)
 
 # More at once would make the first of them wait for the last.
 _BATCH = 32
-# Where the queue stands, so many are looked at before some are refused.
-_CHOICE = 128
 # Calls that may wait to be decided, however cheap they are.
 _MOST = 1024
 # Batches that go before one that costs much, at most.
@@ -57,11 +55,11 @@ class Desk:
         return len(self.ready) + self._deciding + len(self.costly) + self.aside.count
 
     def is_due(self, *, more_may_come: bool) -> bool:
-        """Whether what is ready should be decided although more may be; where the queue stands there is a choice."""
-        ready = len(self.ready)
-        if self._queue.stands:
-            return ready >= _CHOICE
-        return ready >= (_BATCH if more_may_come else 1)
+        """Whether what is ready should be decided although more may be here.
+
+        Where the queue stands, all that is here is taken in or refused before: what nobody has looked at grows old.
+        """
+        return not self._queue.stands and len(self.ready) >= (_BATCH if more_may_come else 1)
 
     def admits(self, call: Call, coming: int) -> bool:
         """Whether there is a place for a call that has begun, beside the `coming`; refuses it where there is none."""
@@ -130,6 +128,7 @@ class Desk:
         answerer = self.answerer
         if answerer is None:
             return ready
+        self._queue.turned_away()
         stay, give_way = share_out(ready, self._queue.places, lambda call: _glance(answerer.whose, call, otherwise=""))
         for call in give_way:
             self._shed(call, "tenant", Reason.OVERLOADED)

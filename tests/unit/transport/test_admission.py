@@ -26,15 +26,45 @@ def test_a_burst_may_be_ten_times_as_long_as_what_can_be_done_where_the_queue_st
 def test_where_there_is_a_choice_to_make_more_are_looked_at_than_can_be_served() -> None:
     queue = a_queue(0.000099, choosing=True)
     queue.worked(210, 210 * 0.000099)
-    assert (True, 383, 50) == (queue.stands, most(queue), queue.places)
+    assert (True, 174, 50) == (queue.stands, most(queue), queue.places)
 
 
-def test_a_moment_of_emptiness_makes_it_a_burst_again() -> None:
+def how_often_empty(queue: Queue) -> int:
+    """Until it stands no longer."""
+    return next(times for times in range(1000) if not queue.stands or queue.emptied())
+
+
+def test_a_moment_of_emptiness_is_the_end_of_a_burst() -> None:
+    queue = a_queue(0.0001)
+    queue.worked(150, 0.015)
+    queue.emptied()
+    queue.worked(150, 0.015)
+    assert not queue.stands
+
+
+def test_a_queue_that_stood_is_trusted_when_it_was_found_empty_some_dozen_times() -> None:
     queue = a_queue(0.0001)
     queue.worked(300, 0.03)
     assert queue.stands
-    queue.emptied()
-    assert not queue.stands
+    assert 35 == how_often_empty(queue)
+
+
+def test_a_queue_that_is_empty_because_many_were_refused_still_stands() -> None:
+    queue = a_queue(0.0001)
+    queue.worked(300, 0.03)
+    for _ in range(100):
+        assert queue.is_full(100)
+        queue.emptied()
+        queue.turned_away()
+        queue.emptied()
+    assert queue.stands
+    assert 35 == how_often_empty(queue)
+
+
+def test_however_long_it_stood_it_is_trusted_as_soon() -> None:
+    queue = a_queue(0.0001)
+    queue.worked(100_000, 10.0)
+    assert 41 == how_often_empty(queue)
 
 
 def test_what_gathers_during_a_pause_of_the_machine_is_a_burst() -> None:
