@@ -3,7 +3,19 @@
 Orders (revocations, freezes, break glass) are taken on a Unix socket alone.
 """
 
+from extauthz.admin.bundle_orders import (
+    BundleOrdered,
+    BundleOrders,
+    Changes,
+    Happened,
+    Pin,
+    Revision,
+    RevisionPage,
+    Rollback,
+    Unpin,
+)
 from extauthz.admin.control import ControlServer
+from extauthz.admin.desk import Desk
 from extauthz.admin.exchange import Views
 from extauthz.admin.orders import (
     Draft,
@@ -35,27 +47,37 @@ from extauthz.admin.status import (
 __all__ = [
     "AdminOptions",
     "AdminServer",
+    "BundleOrdered",
+    "BundleOrders",
     "BundleStatus",
     "CandidateStatus",
+    "Changes",
     "ControlServer",
+    "Desk",
     "Draft",
     "Drafted",
     "Emergency",
     "EmergencyPage",
     "EmergencyStatus",
     "Freeze",
+    "Happened",
     "IssuerStatus",
     "JournalStatus",
     "OpenGlass",
     "OrderError",
     "Orders",
     "PassedControl",
+    "Pin",
     "Restore",
+    "Revision",
+    "RevisionPage",
     "Revoke",
     "Revoked",
     "RevokedPage",
+    "Rollback",
     "Status",
     "TransportStatus",
+    "Unpin",
     "Views",
     "WorkerStatus",
 ]

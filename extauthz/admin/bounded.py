@@ -16,7 +16,6 @@ from msgspec import Struct
 
 log = logging.getLogger("extauthz.admin")
 
-_MAX_SECONDS = 10.0  # for a whole exchange: Prometheus' default scrape timeout
 _HEAD_SECONDS = 1.0  # until the whole head is there, the default timeout of a kubelet's probe; and see `_make_room`
 
 
@@ -33,6 +32,7 @@ class BoundedServer(ThreadingHTTPServer):
     block_on_close = False
     allow_reuse_port = False
     max_connections = 16
+    max_seconds = 10.0  # for a whole exchange: Prometheus' default scrape timeout
 
     def __init__(self, where: object, exchange: type) -> None:
         self._open: dict[socket.socket, _Connection] = {}  # grows on the thread that accepts, and there alone
@@ -62,7 +62,7 @@ class BoundedServer(ThreadingHTTPServer):
         """Called twice a second by `serve_forever`: end what takes too long."""
         now = time.monotonic()
         for request, connection in list(self._open.items()):
-            if now - connection.since > (_MAX_SECONDS if connection.has_head else _HEAD_SECONDS):
+            if now - connection.since > (self.max_seconds if connection.has_head else _HEAD_SECONDS):
                 self._end(request)
 
     def _make_room(self, now: float) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from extauthz.admin.status import Status
+from extauthz.admin.status import BundleStatus, Status
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e}
@@ -58,6 +58,7 @@ def render(status: Status) -> bytes:
                 "in force for": _span(bundle.age_seconds) if bundle.revision else "",
                 "documents": ", ".join(f"{count} {kind}" for kind, count in bundle.documents.items()),
                 "source": bundle.source,
+                "kept in force": _held(bundle),
                 "last attempt": bundle.last_result,
             },
         ),
@@ -103,6 +104,13 @@ def render(status: Status) -> bytes:
 
 def _readiness(status: Status) -> str:
     return "<span class=good>ready</span>" if status.ready else "<span class=bad>not ready</span>"
+
+
+def _held(bundle: BundleStatus) -> str:
+    if not bundle.held_by:
+        return ""
+    waits = f"; `{bundle.waiting}` waits" if bundle.waiting else ""
+    return f"by a {bundle.held_by}, for {_span(bundle.held_seconds)}{waits}"
 
 
 def _tls(tls: str) -> str:

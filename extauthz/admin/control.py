@@ -22,7 +22,9 @@ import msgspec
 from msgspec import Struct
 
 from extauthz.admin.bounded import BoundedReader, BoundedServer
-from extauthz.admin.orders import Draft, Freeze, OpenGlass, OrderError, Orders, Restore, Revoke
+from extauthz.admin.bundle_orders import Pin, Rollback, Unpin
+from extauthz.admin.desk import Desk
+from extauthz.admin.orders import Draft, Freeze, OpenGlass, OrderError, Restore, Revoke
 
 _FRESH = ".new"
 MAX_PATH = 107 - len(_FRESH)  # sun_path, unix(7)
@@ -33,24 +35,24 @@ _MAX_GLASS_BYTES = 128 << 10  # but for break glass of 64 subjects and 64 routes
 _SHOWN = 1000  # entries of a page when no limit is asked for: about 300 KB
 _ENTRY = re.compile(r"/(revocations|emergencies)/([A-Za-z0-9.-]{1,64})")
 _PLACES = (
-    "there are GET /revocations and /emergencies, POST /revocations, /freezes, /break-glasses/drafts and "
-    "/break-glasses, DELETE /revocations/<id> and /emergencies/<id>"
+    "there are GET /revocations, /emergencies and /bundle/revisions, POST /revocations, /freezes, "
+    "/break-glasses/drafts, /break-glasses, /bundle/rollback, /bundle/pin and /bundle/unpin, "
+    "DELETE /revocations/<id> and /emergencies/<id>"
 )
+ORDER_SECONDS = 60.0  # to compile 10,000 policies anew takes 15 on a slow machine, and other workers follow then
 _LENGTH = re.compile(r"[0-9]{1,7}")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 
-Order = TypeVar("Order", Revoke, Restore, Freeze, Draft, OpenGlass)
+Order = TypeVar("Order", Revoke, Restore, Freeze, Draft, OpenGlass, Rollback, Pin, Unpin)
 
 
 class ControlServer:
     """The control socket and its threads."""
 
-    def __init__(
-        self, path: str, orders: Orders | None, hand_over: Callable[[socket.socket], None] | None = None
-    ) -> None:
-        """Nothing is opened yet; without a path nothing ever is. `hand_over` takes connections instead of `orders`."""
+    def __init__(self, path: str, desk: Desk | None, hand_over: Callable[[socket.socket], None] | None = None) -> None:
+        """Nothing is opened yet; without a path nothing ever is. `hand_over` takes connections instead of the desk."""
         self._path = Path(path) if path else None
-        self._orders, self._hand_over = orders, hand_over
+        self._desk, self._hand_over = desk, hand_over
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._inode = 0
@@ -64,7 +66,7 @@ class ControlServer:
             # Under another name until only its owner may connect; umask would hit the files of other threads.
             fresh = self._path.with_name(self._path.name + _FRESH)
             fresh.unlink(missing_ok=True)
-            self._server = _Server(str(fresh), self._orders, self._hand_over)
+            self._server = _Server(str(fresh), self._desk, self._hand_over)
             fresh.chmod(0o600)
             fresh.rename(self._path)
             self._inode = self._path.lstat().st_ino
@@ -98,12 +100,11 @@ class ControlServer:
 class _Server(BoundedServer):
     address_family = socket.AF_UNIX
     max_connections = 8
+    max_seconds = ORDER_SECONDS
     request_queue_size = 32  # a Unix socket whose queue is full refuses at once
 
-    def __init__(
-        self, path: str, orders: Orders | None, hand_over: Callable[[socket.socket], None] | None = None
-    ) -> None:
-        self.orders = orders
+    def __init__(self, path: str, desk: Desk | None, hand_over: Callable[[socket.socket], None] | None = None) -> None:
+        self.desk = desk
         self._hand_over = hand_over
         super().__init__(path, ControlExchange)
 
@@ -122,7 +123,7 @@ class _Server(BoundedServer):
 class Ordered(Protocol):
     """What an exchange needs of the server it belongs to."""
 
-    orders: Orders
+    desk: Desk
 
     def head_is_read(self, request: socket.socket) -> None:
         """Called when request line and headers are there."""
@@ -153,20 +154,24 @@ class ControlExchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """List."""
         path, _, query = self.path.partition("?")
-        if path not in {"/revocations", "/emergencies"}:
+        desk = self.server.desk
+        lists: dict[str, Callable[[int], Struct]] = {
+            "/revocations": desk.emergencies.revoked,
+            "/emergencies": desk.emergencies.emergencies,
+            "/bundle/revisions": desk.bundles.revisions,
+        }
+        if path not in lists:
             self._unknown()
             return
         limit = parse_qs(query).get("limit", [str(_SHOWN)])[-1]
         if not _LENGTH.fullmatch(limit):
             self._reply(HTTPStatus.BAD_REQUEST, _error("limit: must be a number"))
             return
-        orders = self.server.orders
-        page: Struct = orders.revoked(int(limit)) if path == "/revocations" else orders.emergencies(int(limit))
-        self._reply(HTTPStatus.OK, msgspec.json.encode(page))
+        self._carry_out(HTTPStatus.OK, lambda: lists[path](int(limit)))
 
     def do_POST(self) -> None:
-        """Revoke, freeze, open."""
-        orders, done = self.server.orders, HTTPStatus.CREATED
+        """Revoke, freeze, open; go back, pin, unpin."""
+        orders, bundles, done = self.server.desk.emergencies, self.server.desk.bundles, HTTPStatus.CREATED
         match self.path:
             case "/revocations":
                 self._carry_out(done, lambda: orders.revoke(self._order(Revoke), self.uid))
@@ -176,6 +181,12 @@ class ControlExchange(BaseHTTPRequestHandler):
                 self._carry_out(HTTPStatus.OK, lambda: orders.draft(self._order(Draft), self.uid))
             case "/break-glasses":
                 self._carry_out(done, lambda: orders.open_glass(self._order(OpenGlass), self.uid))
+            case "/bundle/rollback":
+                self._carry_out(HTTPStatus.OK, lambda: bundles.rollback(self._order(Rollback), self.uid))
+            case "/bundle/pin":
+                self._carry_out(HTTPStatus.OK, lambda: bundles.pin(self._order(Pin), self.uid))
+            case "/bundle/unpin":
+                self._carry_out(HTTPStatus.OK, lambda: bundles.unpin(self._order(Unpin), self.uid))
             case _:
                 self._unknown()
 
@@ -185,7 +196,7 @@ class ControlExchange(BaseHTTPRequestHandler):
         if match is None:
             self._unknown()
             return
-        orders = self.server.orders
+        orders = self.server.desk.emergencies
         end = orders.restore if match[1] == "revocations" else orders.end
         self._carry_out(HTTPStatus.OK, lambda: end(match[2], self._order(Restore), self.uid))
 

@@ -8,8 +8,8 @@ import threading
 import time
 
 from extauthz.admin.bounded import BoundedServer
-from extauthz.admin.control import ControlExchange
-from extauthz.admin.orders import Orders
+from extauthz.admin.control import ORDER_SECONDS, ControlExchange
+from extauthz.admin.desk import Desk
 
 _PAUSE_SECONDS = 0.2
 
@@ -17,8 +17,8 @@ _PAUSE_SECONDS = 0.2
 class PassedControl:
     """Answers what comes over `passing`; in the place of a ControlServer."""
 
-    def __init__(self, passing: socket.socket, orders: Orders) -> None:
-        self._server = _Server(passing, orders)
+    def __init__(self, passing: socket.socket, desk: Desk) -> None:
+        self._server = _Server(passing, desk)
         self._thread: threading.Thread | None = None
 
     def bind(self) -> None:
@@ -40,9 +40,10 @@ class PassedControl:
 class _Server(BoundedServer):
     address_family = socket.AF_UNIX
     max_connections = 8
+    max_seconds = ORDER_SECONDS
 
-    def __init__(self, passing: socket.socket, orders: Orders) -> None:
-        self.orders = orders
+    def __init__(self, passing: socket.socket, desk: Desk) -> None:
+        self.desk = desk
         self._passing = passing
         super().__init__("", ControlExchange)
         self.socket.close()

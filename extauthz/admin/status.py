@@ -16,11 +16,14 @@ class BundleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     sequence: int | None = None  # None when it has no manifest
     signed_by: str = ""  # id of the key; "" when nobody's word was needed
     origin: str = ""  # the source, or the copy on disk that it came from
+    held_by: str = ""  # pin or rollback, while an operator keeps it in force against the source
+    held_seconds: float = 0.0  # for how long
+    waiting: str = ""  # the revision that the source has meanwhile
     age_seconds: float = 0.0
     contact_age_seconds: float | None = None  # since the source was last heard; None before
     too_old: bool = False
     documents: Mapping[str, int] = {}  # by kind
-    last_result: str = ""  # activated, rejected, unchanged or unreachable
+    last_result: str = ""  # activated, rejected, held, unchanged or unreachable
     last_step: str = ""  # where the last attempt ended; "" when it came through
     last_findings: tuple[str, ...] = ()  # `file:line: field: message`
     steps: Mapping[str, Mapping[str, int]] = {}  # by step: how often `passed` and `failed`, since the start

@@ -10,10 +10,13 @@ log = logging.getLogger("extauthz.app")
 
 Note = Callable[[LifecycleKind, dict[str, str]], None]
 _FINDINGS_LOGGED = 3
+_BY_ORDER = {"rollback": "rolled_back", "pin": "pinned", "unpin": "activated", "promote": "promoted"}
 
 
 def result(activation: Activation) -> str:
     """The value of the metric's label."""
+    if activation.order is not None:
+        return _BY_ORDER[activation.order]
     return "rolled_back" if activation.result == "activated" and activation.permit else activation.result
 
 
@@ -27,12 +30,17 @@ def report(activation: Activation, note: Note) -> None:
         "key": activation.key,
     }
     match activation.result:
+        case "activated" if activation.order is not None:
+            pass  # the order is on record
         case "activated":
             _activated(activation, about, note)
         case "rejected":
             failed = {"step": activation.step or "", "findings": str(len(activation.findings)), "first": first}
             note("bundle_rejected", _said({**failed, **about}))
             log.error("bundle rejected", extra={**failed, "findings": len(activation.findings)})
+        case "held":
+            note("bundle_held", _said(about))
+            log.warning("a bundle waits: another is kept in force", extra={"sequence": about["sequence"]})
         case "unreachable":
             note("bundle_unreachable", _said({"step": activation.step or "", "first": first, **about}))
             log.warning("the source of bundles cannot be asked", extra={"step": activation.step, "first": first})

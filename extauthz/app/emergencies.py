@@ -1,6 +1,5 @@
 """Orders of the control socket → the run-time list of what is revoked, frozen and opened."""
 
-import pwd
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from extauthz.admin import (
     RevokedPage,
 )
 from extauthz.app import emergency_views as views
+from extauthz.app.operators import operator_of
 from extauthz.bundle.approvals import GlassRequest
 from extauthz.bundle.emergencies import MAX_JUSTIFICATION, MAX_TICKET, check_text, compile_glass, read_freeze
 from extauthz.bundle.emergency_lint import glass_routes_without_profile, route_without_profile
@@ -67,7 +67,7 @@ class ControlledEmergencies:
         )
         entry = read_entry(draft, named_things(order), self._known(), problems, ())
         try:
-            change = self._ordered.add(_good(entry, problems), _operator(order.operator, uid, order.reason))
+            change = self._ordered.add(_good(entry, problems), operator_of(order.operator, uid, order.reason))
         except EmergencyError as error:
             raise OrderError(_WRONG, str(error)) from error
         return views.revoked(change.entry, change.problem)
@@ -96,7 +96,7 @@ class ControlledEmergencies:
         if order.route is not None and world is not None:
             problems += route_without_profile(order.route, world.profiles.profiles, ("route",))
             _good(entry, problems)
-        who = _operator(order.operator, uid, order.reason)
+        who = operator_of(order.operator, uid, order.reason)
         try:
             change = self._ordered.add(entry, who, order.route, freeze=True)
         except EmergencyError as error:
@@ -124,7 +124,7 @@ class ControlledEmergencies:
 
     def open_glass(self, order: OpenGlass, uid: int) -> Emergency:
         """Open what two approvers have approved."""
-        operator = _operator(order.operator, uid, order.request.ticket)
+        operator = operator_of(order.operator, uid, order.request.ticket)
         try:
             glass = self._check(order.request)
             change = self._ordered.open_glass(glass, order.request, order.approvals, operator)
@@ -198,7 +198,7 @@ class ControlledEmergencies:
 
     def _end(self, entry_id: str, order: Restore, uid: int) -> Change:
         try:
-            return self._ordered.end(entry_id, _operator(order.operator, uid, order.reason))
+            return self._ordered.end(entry_id, operator_of(order.operator, uid, order.reason))
         except UnknownEntryError as error:
             raise OrderError(HTTPStatus.NOT_FOUND, str(error)) from error
         except EmergencyError as error:
@@ -206,15 +206,6 @@ class ControlledEmergencies:
         except EmergencyFileError as error:
             still = "still frozen" if entry_id.startswith("f-") else "still revoked"
             raise OrderError(HTTPStatus.SERVICE_UNAVAILABLE, f"{still}: {error}") from error
-
-
-def _operator(name: str, uid: int, reason: str) -> Operator:
-    """With the account that the kernel saw, where that uid has a name."""
-    try:
-        account = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        account = ""
-    return Operator(name, uid, reason, account)
 
 
 def _good(entry: Entry | None, problems: Sequence[Problem]) -> Entry:

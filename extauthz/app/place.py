@@ -7,10 +7,11 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from extauthz.admin import AdminServer, ControlServer, Orders, Views
+from extauthz.admin import AdminServer, ControlServer, Desk, Views
 from extauthz.app.proofs import open_replay_store
 from extauthz.settings import Settings
 from extauthz.sources import Found, RuntimeEmergencies
+from extauthz.sources.bundles import BundleOrders
 from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.telemetry import Metrics
 
@@ -64,7 +65,7 @@ class Place(Protocol):
         """Who shows the server."""
         ...
 
-    def control(self, orders: Orders) -> ControlListener:
+    def control(self, desk: Desk) -> ControlListener:
         """Who brings orders."""
         ...
 
@@ -75,6 +76,10 @@ class Place(Protocol):
     @property
     def nonce_key(self) -> bytes:
         """The key of DPoP nonces where no file has them; b"" makes one."""
+        ...
+
+    def bundles(self, orders: BundleOrders) -> None:
+        """Let orders about bundles reach whoever shares this server's work; comes before any bundle does."""
         ...
 
     def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
@@ -94,13 +99,16 @@ class Alone:
         """A TCP listener."""
         return AdminServer(self._settings.admin, views)
 
-    def control(self, orders: Orders) -> ControlListener:
+    def control(self, desk: Desk) -> ControlListener:
         """A Unix socket, where the settings name one."""
-        return ControlServer(self._settings.admin.control_socket, orders)
+        return ControlServer(self._settings.admin.control_socket, desk)
 
     def replay_store(self, clock: Callable[[], float]) -> MemoryReplayStore | SharedStore:
         """As the settings say."""
         return open_replay_store(self._settings.dpop, clock)
+
+    def bundles(self, orders: BundleOrders) -> None:
+        """There is nobody else."""
 
     def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Hold the file."""

@@ -6,13 +6,15 @@ Rule 2: a room gets the rooms that it tells, so that the order of lines is the o
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
-from extauthz.admin import Status, Views
+from extauthz.admin import Desk, Status, Views
 from extauthz.app import views
 from extauthz.app.arrivals import BundleArrivals, Followers, KeyArrivals
+from extauthz.app.bundle_orders import ControlledBundles, record_order
 from extauthz.app.candidate import Candidate
 from extauthz.app.emergencies import ControlledEmergencies
 from extauthz.app.emergency_record import log_use
@@ -59,7 +61,6 @@ class Rooms:
         registry.register(self.metrics)
         self.admin = place.admin(Views(registry, self.readiness.reasons, self.status), self.metrics)
         orders = ControlledEmergencies(self.emergencies, self.live, clock, self.records.refused)
-        self.control = place.control(orders)
         arrived = KeyArrivals(self.live, self.health, self.metrics, self.records, clock)
         self.keys = JwksSource(settings.jwks, arrived.on_keys, ticks, arrived.on_refresh)
         by_bundle = not settings.emergencies.approvers
@@ -68,6 +69,9 @@ class Rooms:
         self.bundles = BundleSource(
             settings.bundle, self.live, self._arrived.on_activation, self._arrived.on_age, clock
         )
+        self.bundles.orders.on_order = partial(record_order, note=self.records.note, metrics=self.metrics)
+        place.bundles(self.bundles.orders)
+        self.control = place.control(Desk(orders, ControlledBundles(self.bundles.orders)))
         self.candidate = Candidate(settings, self.live, self.metrics, self.records.note, clock)
         self._measure(orders)
         self._address = ""
@@ -83,7 +87,7 @@ class Rooms:
             ready=not reasons,
             not_ready_because=reasons,
             config_digest=self.place.digest,
-            bundle=views.bundle(self.live, self.bundles, age),
+            bundle=views.bundle(self.live, self.bundles, age, self.clock()),
             issuers=views.issuers(self.live, self.keys.status(), self.outside.introspection.status()),
             journal=views.journal(self.settings.journal, self.records.journal),
             transport=views.transport(self.settings.listen.tls, self.choice, self._address, reasons),

@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from extauthz.admin import Orders, PassedControl, Views
+from extauthz.admin import Desk, PassedControl, Views
 from extauthz.app.place import AdminListener, ControlListener
 from extauthz.app.proofs import open_replay_store
 from extauthz.journal import JournalOptions
 from extauthz.journal.places import worker_name
 from extauthz.settings import Settings
 from extauthz.sources import Change, Found, Kept, RuntimeEmergencies
+from extauthz.sources.bundles import BundleOrders, Ordered
 from extauthz.sources.replay_store import MemoryReplayStore, SharedStore
 from extauthz.sources.told_replay import ToldReplayStore
 from extauthz.telemetry import Metrics
@@ -28,6 +29,7 @@ from extauthz.workers.plan import Boot, FirstUse, News
 from extauthz.workers.shared import ANSWERS
 
 _ANSWERS = {answer: meaning for meaning, answer in ANSWERS.items()}
+_ORDER_SECONDS = 50.0  # likewise
 _PUBLISH_SECONDS = 30.0  # longer than the supervisor waits for a worker that does not follow
 
 
@@ -58,15 +60,16 @@ class Seated:
         self._channel, self._passing = channel, passing
         self._boot, self._settings = boot, settings
         self._ordered: RuntimeEmergencies | None = None
+        self._orders: BundleOrders | None = None
 
     def admin(self, views: Views, metrics: Metrics) -> AdminListener:
         """The supervisor's."""
         self.views, self.metrics = views, metrics
         return _Shown()
 
-    def control(self, orders: Orders) -> ControlListener:
+    def control(self, desk: Desk) -> ControlListener:
         """Connections that the supervisor passes on."""
-        return PassedControl(self._passing, orders)
+        return PassedControl(self._passing, desk)
 
     def replay_store(self, clock: Callable[[], float]) -> MemoryReplayStore | SharedStore:
         """In memory means the supervisor's, which all workers share."""
@@ -74,6 +77,21 @@ class Seated:
         if self._boot.replay:
             return ToldReplayStore(self._first_use, dpop.replay.capacity, clock)
         return open_replay_store(dpop, clock)
+
+    def bundles(self, orders: BundleOrders) -> None:
+        """The others are told, and tell."""
+        orders.share = self._share_order
+        self._orders = orders
+
+    def follow_order(self, body: bytes) -> None:
+        """What another worker was ordered about bundles. Before the first bundle it needs no answer: the disk knows."""
+        if self._orders is not None:
+            self._orders.follow(msgspec.json.decode(body, type=Ordered))
+
+    def _share_order(self, ordered: Ordered) -> None:
+        """Returns when every other worker follows, or has been ended."""
+        with suppress(ChannelError):  # without a supervisor all workers end
+            self._channel.ask("order", msgspec.json.encode(ordered), _ORDER_SECONDS)
 
     def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Take the list over, and follow it from now on."""

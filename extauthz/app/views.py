@@ -16,20 +16,23 @@ _FINDINGS_SHOWN = 50
 _EMERGENCIES_SHOWN = 100
 
 
-def bundle(live: Live, source: BundleSource, age: float) -> BundleStatus:
-    """The revision in force, how its source fares, and the last attempt to replace it."""
-    now, last, fares, chosen = live.status(), source.last, source.status(), source.chosen
+def bundle(live: Live, source: BundleSource, age: float, now: float) -> BundleStatus:
+    """The revision in force, how its source fares, and the last attempt to replace it; `now` since the epoch."""
+    world, last, fares, chosen = live.status(), source.last, source.status(), source.chosen
     return BundleStatus(
         source=fares.where,
-        revision=now.revision,
-        digest=now.digest,
+        revision=world.revision,
+        digest=world.digest,
         sequence=chosen.sequence if chosen else None,
         signed_by=chosen.key if chosen else "",
         origin=chosen.where if chosen else "",
-        age_seconds=age if now.revision else 0.0,
+        held_by=fares.hold.kind if fares.hold else "",
+        held_seconds=max(0.0, now - fares.hold.since) if fares.hold else 0.0,
+        waiting=fares.waiting,
+        age_seconds=age if world.revision else 0.0,
         contact_age_seconds=fares.contact_age if fares.heard else None,
         too_old=fares.too_old,
-        documents=now.documents,
+        documents=world.documents,
         last_result=last.result if last else "",
         last_step=(last.step or "") if last else "",
         last_findings=tuple(str(finding) for finding in last.findings[:_FINDINGS_SHOWN]) if last else (),

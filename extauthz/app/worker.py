@@ -65,7 +65,7 @@ class Worker:
         self.channel = Channel(
             end,
             fast={"boot": self._on_boot},
-            slow={"beat": self._beat, "status": self._status, "follow": self._follow},
+            slow={"beat": self._beat, "status": self._status, "follow": self._follow, "order": self._order},
             on_end=self._on_end,
         )
 
@@ -106,6 +106,11 @@ class Worker:
     def _follow(self, body: bytes) -> bytes:
         if self.seat is not None:
             self.seat.follow(msgspec.json.decode(body, type=News))
+        return b""
+
+    def _order(self, body: bytes) -> bytes:
+        if self.seat is not None:
+            self.seat.follow_order(body)
         return b""
 
     def _on_end(self) -> None:

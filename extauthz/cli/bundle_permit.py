@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from extauthz.bundle import BundleError, bundle_digest, unpack
 from extauthz.cli import ExitCode
 from extauthz.sources import load_package
-from extauthz.sources.bundles.store import BundleStore, Permit, State, StoreError
+from extauthz.sources.bundles.state import Permit, State, StoreError
+from extauthz.sources.bundles.store import BundleStore
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_TEXT = 512

@@ -1,4 +1,4 @@
-"""`extauthz ctl`: revoke and restore on a running server, through its control socket."""
+"""`extauthz ctl`: orders to a running server, through its control socket; here revoke and restore."""
 
 from typing import Any
 from urllib.parse import quote
@@ -6,7 +6,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from extauthz.cli import ExitCode, ctl_break_glass, ctl_emergencies
+from extauthz.cli import ExitCode, ctl_break_glass, ctl_bundles, ctl_emergencies
 from extauthz.cli.control import EXIT_CODES, FORMAT, OPERATOR, REASON, SOCKET, ask, camel, end, moment, who_of
 
 _KINDS = {
@@ -22,13 +22,17 @@ _KINDS = {
 
 @click.group(name="ctl")
 def command() -> None:
-    """Revoke, freeze and open on a running server, at once."""
+    """Revoke, freeze, open, and choose the bundle in force on a running server, at once."""
 
 
 command.add_command(ctl_emergencies.freeze)
 command.add_command(ctl_break_glass.break_glass)
 command.add_command(ctl_emergencies.emergencies)
 command.add_command(ctl_emergencies.end)
+command.add_command(ctl_bundles.rollback)
+command.add_command(ctl_bundles.pin)
+command.add_command(ctl_bundles.unpin)
+command.add_command(ctl_bundles.revisions)
 
 
 @command.command(

@@ -35,6 +35,8 @@ TICK_SECONDS = 1.0
 # NTP slews by at most 0.5 ms a second; half a second between two looks is a step.
 CLOCK_STEP_SECONDS = 0.5
 SINK_DRAIN_SECONDS = 5.0
+# After these another bundle is in force, whose digest they name.
+_ACTIVATIONS = frozenset({"bundle_activated", "bundle_rolled_back", "bundle_pinned", "bundle_promoted"})
 
 
 class SinkStatus(Struct, frozen=True):
@@ -131,7 +133,7 @@ class Journal:
 
     def event(self, kind: LifecycleKind, detail: dict[str, str]) -> None:
         """Note what happened to the server. Never raises: it waits while the journal cannot be written."""
-        if kind in {"bundle_activated", "bundle_rolled_back"}:
+        if kind in _ACTIVATIONS:
             self._writer.bundle_digest = detail.get("digest", "")
         self._writer.note((self._writer.now(), lifecycle_event(kind, detail)))
 

@@ -19,7 +19,12 @@ LifecycleKind = Literal[
     "stopped",
     "bundle_activated",
     "bundle_rejected",  # with the step that it did not pass
-    "bundle_rolled_back",  # an older one was put in force, by leave of the operator named
+    "bundle_rolled_back",  # an older one was put in force, by order or by leave of the operator named
+    "bundle_pinned",  # an operator keeps one in force, whatever the source brings
+    "bundle_unpinned",  # the source is followed again
+    "bundle_promoted",  # an operator put the candidate in force
+    "bundle_order_refused",  # an operator's order about bundles was not carried out, and why
+    "bundle_held",  # the source has another, which waits because of a pin or a rollback
     "bundle_unreachable",  # its source gave no answer
     "bundle_reachable",  # it does again
     "bundle_too_old",  # the source was not heard for longer than `bundle.maxAgeSeconds`

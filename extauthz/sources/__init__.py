@@ -3,7 +3,7 @@
 from extauthz.sources.bundles import Activation, BundleOptions, BundleSource
 from extauthz.sources.directory import load_directory, load_files, load_package
 from extauthz.sources.emergencies import RuntimeEmergencies, load_emergencies
-from extauthz.sources.emergency_changes import Change, EmergencyError, Operator, UnknownEntryError
+from extauthz.sources.emergency_changes import Change, EmergencyError, UnknownEntryError
 from extauthz.sources.emergency_file import EmergencyFileError, Found, Kept, RuntimeEntry, RuntimeGlass
 from extauthz.sources.emergency_options import EmergenciesOptions, RevocationsOptions
 from extauthz.sources.introspection import (
@@ -14,6 +14,7 @@ from extauthz.sources.introspection import (
 )
 from extauthz.sources.jwks import JwksOptions, JwksSource, JwksStatus, Refresh
 from extauthz.sources.live import Live, LiveStatus, Ports
+from extauthz.sources.operators import Operator
 from extauthz.sources.token_cache import GenerationalTokenCache, TokenOptions
 
 __all__ = [

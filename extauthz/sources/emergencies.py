@@ -21,11 +21,12 @@ from extauthz.bundle.emergencies import freeze_kind
 from extauthz.guards import NEVER, NOTHING_LISTED, Entry, Glass, Listed, RouteSpec, wrong_with
 from extauthz.guards.spans import wrong_span
 from extauthz.model.moment import Moment
-from extauthz.sources.emergency_changes import Change, EmergencyError, Operator, UnknownEntryError, require_operator
+from extauthz.sources.emergency_changes import Change, EmergencyError, UnknownEntryError, require_operator
 from extauthz.sources.emergency_clock import SteadyClock
 from extauthz.sources.emergency_file import EmergencyFile, EmergencyFileError, Found, Kept, RuntimeEntry, RuntimeGlass
 from extauthz.sources.emergency_lists import Lists
 from extauthz.sources.emergency_options import RevocationsOptions
+from extauthz.sources.operators import Operator
 
 MAX_OPENED: Final = 64  # break glasses, those that were ended before their time among them
 

@@ -5,18 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from extauthz.sources.emergency_file import Kept
-
-MAX_REASON = 500  # characters
-MAX_OPERATOR = 100
-
-
-class Operator(Struct, frozen=True):
-    """Who changes the list, and why."""
-
-    name: str  # as they call themselves
-    uid: int  # as the kernel calls them
-    reason: str
-    account: str = ""  # the name of that uid, where it has one
+from extauthz.sources.operators import Operator, wrong_with
 
 
 class Change(Struct, frozen=True):
@@ -39,7 +28,5 @@ class UnknownEntryError(EmergencyError):
 
 def require_operator(operator: Operator) -> None:
     """Everything has somebody who did it, and a reason. Raises EmergencyError."""
-    for name, text, longest in (("operator", operator.name, MAX_OPERATOR), ("reason", operator.reason, MAX_REASON)):
-        if not 0 < len(text.strip()) <= longest or len(text) > longest or not text.isprintable():
-            message = f"{name}: must be 1 to {longest} printable characters"
-            raise EmergencyError(message)
+    if wrong := wrong_with(operator):
+        raise EmergencyError(wrong)

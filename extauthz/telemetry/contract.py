@@ -102,6 +102,20 @@ FAMILIES = (
         "Steps of bundles on their way into force: `passed` or `failed`.",
     ),
     Family(
+        "extauthz_bundle_orders_total",
+        "counter",
+        ("order", "result"),
+        "Orders of operators about bundles: `done` or `refused`.",
+        "orders",
+    ),
+    Family(
+        "extauthz_bundle_held_since_timestamp_seconds",
+        "gauge",
+        ("by",),
+        "Since when an operator keeps a bundle in force against its source, by `pin` or `rollback`; else absent.",
+        across="min",
+    ),
+    Family(
         "extauthz_bundle_contact_age_seconds",
         "gauge",
         (),

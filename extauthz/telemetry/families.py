@@ -123,6 +123,8 @@ def _bundle(readings: Readings) -> Iterator[Metric]:
         yield counter("extauthz_bundle_steps_total", {tuple(step): count for step, count in source.steps.items()})
         yield gauge("extauthz_bundle_contact_age_seconds", {(): source.contact_age})
         yield gauge("extauthz_bundle_too_old", {(): int(source.too_old)})
+        if source.hold is not None:
+            yield gauge("extauthz_bundle_held_since_timestamp_seconds", {(source.hold.kind,): source.hold.since})
         if source.key_expires is not None:
             yield gauge("extauthz_bundle_key_expires_timestamp_seconds", {(): source.key_expires})
 

@@ -26,7 +26,11 @@ from extauthz.telemetry.report import Report, report
 from extauthz.telemetry.tallies import OTHER, Names, tally
 
 SHED_CAUSES = frozenset({"queue", "verification", "tenant", "deadline", "draining", "connection", "memory", OTHER})
-ACTIVATION_RESULTS = frozenset({"activated", "rejected", "unchanged", "unreachable", "rolled_back", OTHER})
+ACTIVATION_RESULTS = frozenset(
+    {"activated", "rejected", "unchanged", "unreachable", "held", "rolled_back", "pinned", "promoted", OTHER}
+)
+BUNDLE_ORDERS = frozenset({"rollback", "pin", "unpin", "promote", OTHER})
+ORDER_RESULTS = frozenset({"done", "refused", OTHER})
 REFRESH_RESULTS = frozenset({"refreshed", "unchanged", "failed", "stale", OTHER})
 QUESTIONS = frozenset({"introspection", "first_use", OTHER})
 QUESTION_RESULTS = frozenset({"memory", "answered", "unanswered", "crowded", OTHER})
@@ -110,6 +114,10 @@ class Metrics(Collector):
     def activation(self, result: str) -> None:
         """Count an attempt to activate a bundle."""
         self._count("activations", result if result in ACTIVATION_RESULTS else OTHER)
+
+    def bundle_order(self, order: str, result: str) -> None:
+        """Count an order of an operator."""
+        self._count("orders", order if order in BUNDLE_ORDERS else OTHER, result if result in ORDER_RESULTS else OTHER)
 
     def set_keys(self, issuer: str, keys: int, fetched_at: float | None) -> None:
         """Keys known for an issuer; `fetched_at` in seconds since the epoch, None for keys of the bundle."""

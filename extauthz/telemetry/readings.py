@@ -31,6 +31,15 @@ class CandidateReadings(Protocol):
     def seconds(self) -> float: ...  # noqa: D102
 
 
+class HoldReadings(Protocol):
+    """What keeps a bundle in force against its source."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def since(self) -> float: ...  # noqa: D102
+
+
 class SourceReadings(Protocol):
     """How the source of bundles fares."""
 
@@ -40,6 +49,8 @@ class SourceReadings(Protocol):
     def too_old(self) -> bool: ...  # noqa: D102
     @property
     def key_expires(self) -> float | None: ...  # noqa: D102
+    @property
+    def hold(self) -> HoldReadings | None: ...  # noqa: D102
     @property
     def steps(self) -> Mapping[tuple[str, str], int]: ...  # noqa: D102
 

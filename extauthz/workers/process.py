@@ -93,6 +93,10 @@ class WorkerProcess:
         """Hand over run-time state; on return it is in force. Raises ChannelError."""
         self._channel.ask("follow", news, seconds)
 
+    def order(self, ordered: bytes, seconds: float) -> None:
+        """Tell of an order about bundles; on return it is carried out. Raises ChannelError."""
+        self._channel.ask("order", ordered, seconds)
+
     def hand_over(self, connection: socket.socket) -> bool:
         """Let it serve a connection of the control socket; False when it takes none."""
         try:

@@ -7,7 +7,7 @@ Rule 2: the state outlives every worker that changed it: who starts takes it fro
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -16,10 +16,12 @@ from msgspec import Raw
 from extauthz.sources.replay_store import MemoryReplayStore
 from extauthz.workers.channel import ChannelError
 from extauthz.workers.plan import FirstUse, News
+from extauthz.workers.seat import Seat
 
 log = logging.getLogger("extauthz.workers")
 
 FOLLOW_SECONDS = 5.0
+ORDER_SECONDS = 40.0  # for a bundle of 10,000 policies that has to be compiled anew
 ANSWERS = {True: b"first", False: b"used", None: b"full"}
 
 Tell = Callable[[bytes], None]  # hand over news and wait until they are in force; raises ChannelError
@@ -67,6 +69,28 @@ class SharedState:
         except ChannelError as error:
             log.error("worker does not follow and is ended", extra={"worker": worker, "why": str(error)})  # noqa: TRY400 - the text says it all
             end()
+
+
+def spread(order: bytes, seats: Sequence[Seat]) -> bytes:
+    """Tell these workers of an order about bundles, and return when all follow or are ended.
+
+    What it changed is on the disk that they share: who does not run yet reads it there, and who is ended does so anew.
+    """
+
+    def tell(seat: Seat) -> None:
+        process = seat.process
+        if process is None:
+            return
+        try:
+            process.order(order, ORDER_SECONDS)
+        except ChannelError as error:
+            log.error("worker does not follow and is ended", extra={"worker": seat.worker, "why": str(error)})  # noqa: TRY400 - the text says it all
+            process.kill()
+
+    if seats:
+        with ThreadPoolExecutor(len(seats), thread_name_prefix="order") as pool:
+            list(pool.map(tell, seats))
+    return b""
 
 
 class SharedProofs:

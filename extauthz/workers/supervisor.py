@@ -22,7 +22,7 @@ from extauthz.workers.channel import Handler
 from extauthz.workers.plan import Boot, Plan
 from extauthz.workers.relay import relay
 from extauthz.workers.seat import Seat
-from extauthz.workers.shared import FOLLOW_SECONDS, SharedProofs, SharedState, no_proofs
+from extauthz.workers.shared import FOLLOW_SECONDS, SharedProofs, SharedState, no_proofs, spread
 from extauthz.workers.signals import Signals
 from extauthz.workers.spare import Spare
 from extauthz.workers.views import Overview
@@ -94,6 +94,7 @@ class Supervisor:
         slow: dict[str, Handler] = {
             "join": lambda _: self._state.join(seat.worker, tell, seat.kill),
             "publish": lambda body: self._state.publish(seat.worker, body),
+            "order": lambda body: spread(body, [other for other in self._seats if other is not seat]),
         }
         return slow, {"first_use": self._first_use}
 

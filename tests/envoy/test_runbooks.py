@@ -18,9 +18,10 @@ import httpx
 import pytest
 
 from extauthz.cli.demo_requests import MANAGER, OFFICER
-from extauthz.cli.demo_stack import Issuer
+from extauthz.cli.demo_stack import Issuer, start_server
 from tests.envoy.gateway import Launch
 from tests.envoy.test_revocation import Bank
+from tests.envoy.variants import Variant
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("jq") and shutil.which("curl")), reason="jq or curl is not installed (apt-get install jq curl)"
@@ -33,6 +34,17 @@ _VARYING = (
     (re.compile(r"\(uid \d+(?: \S+)?\)"), "<uid>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
 )
+
+
+DENY_LOANS = """
+apiVersion: extauthz.io/v1
+kind: AccessPolicy
+metadata: {name: loans}
+spec:
+  effect: deny
+  rules:
+  - {name: all, to: [{paths: [/api/loans/**]}]}
+"""
 
 
 class Page:
@@ -123,3 +135,46 @@ def test_break_glass(bank: Bank) -> None:
         time.sleep(0.1)
     for block in range(1, 7):
         found.run(block)
+
+
+def test_rollback(tmp_path: Path, issuer: Issuer, launch_envoy: Launch) -> None:
+    bank = KeepingBank(tmp_path, issuer, launch_envoy)
+    try:
+        found = page("rollback.md", bank, bank.token(MANAGER))
+        assert 5 == len(found.blocks)
+        bank.publish("banking-2", loans=DENY_LOANS)
+        for block in range(4):
+            found.run(block)
+        bank.publish("banking-3")
+        found.run(4)
+    finally:
+        bank.stack.close()
+
+
+class KeepingBank(Bank):
+    """A bank whose server keeps revisions."""
+
+    def start(self, launch: Launch) -> None:
+        settings = [
+            f"admin.controlSocket={self.socket}",
+            f"revocations.file={self.directory / 'revoked'}",
+            f"bundle.stateDirectory={self.directory / 'state'}",
+        ]
+        self.server = start_server(self.directory, self.stack, self.bundle, settings)
+        self.gateway = launch(Variant(), authz_port=self.server.port)
+
+    def publish(self, name: str, loans: str = "") -> None:
+        """Replace the directory at once, as git-sync does, and wait until the server has seen it."""
+        fresh = self.directory / name
+        shutil.copytree(self.bundle.resolve(), fresh)
+        about = fresh / "bundle.yaml"
+        about.write_text(re.sub(r"revision: [\w-]+", f"revision: {name}", about.read_text()))
+        (fresh / "policies" / "loans.yaml").write_text(loans)
+        shutil.rmtree(fresh / "tests", ignore_errors=True)
+        former = self.directory / f"before-{name}"
+        self.bundle.rename(former)
+        fresh.rename(self.bundle)
+        end = time.monotonic() + 10
+        while f'"{name}"' not in httpx.get(f"{self.server.admin}/status").text:
+            assert time.monotonic() < end
+            time.sleep(0.1)

@@ -12,11 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from extauthz.bundle import Built, BundleError, Finding, Memory, collector_paused
+from extauthz.bundle.finding import refusal
 from extauthz.bundle.verify import Trust
 from extauthz.sources.bundles.origin import Brought
 from extauthz.sources.bundles.report import Activation
+from extauthz.sources.bundles.state import Kept, State, StoreError
 from extauthz.sources.bundles.steps import Progress, Rules, Vouched, build, fingerprint, open_package, to_keep
-from extauthz.sources.bundles.store import BundleStore, Kept, State, StoreError
+from extauthz.sources.bundles.store import BundleStore
 from extauthz.sources.live import Live
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Intake:
         self._live, self._store, self._clock, self._run_tests = live, store, clock, run_tests
         self._refused: _Refused | None = None
         self._memory = Memory()
+        self._recent: dict[str, Built] = {}  # by digest: what is in force, and what was before or waits
 
     def take(self, brought: Brought, progress: Progress, stopped: Callable[[], bool], kept: Kept | None) -> Outcome:
         """Activate it if it may be. `kept` is what the disk says of a bundle that comes from there."""
@@ -87,16 +90,18 @@ class Intake:
         try:
             vouched = open_package(brought, self._rules, self._clock(), progress)
             verified = True
-            about = self._about(about, vouched)
+            about = self.about(about, vouched)
             if self._is_in_force(vouched):
                 self._keep(vouched, None, brought, kept)
                 return Outcome(replace(about, result="unchanged"), verified)
-            built = build(vouched, progress, self._memory, with_tests=self._run_tests)
+            built = build(vouched, progress, self._memory, with_tests=self._run_tests and not self._is_held(kept))
             if stopped():
                 return Outcome(None, verified)
             with progress.step("activate"):
-                self._keep(vouched, built, brought, kept)
-                self._live.activate(built.snapshot, built.issuers)
+                if not self._keep(vouched, built, brought, kept):
+                    self._remember(built)
+                    return Outcome(replace(about, result="held", findings=tuple(built.warnings)), verified)
+                self.put_in_force(built)
         except BundleError as error:
             return Outcome(replace(about, result="rejected", findings=tuple(error.findings)), verified)
         except StoreError as error:
@@ -108,11 +113,50 @@ class Intake:
             return Outcome(replace(about, result="rejected", findings=(finding,)), verified)
         return Outcome(replace(about, findings=tuple(built.warnings)), verified)
 
+    def recall(self, kept: Kept, archive: bytes, where: str, progress: Progress) -> tuple[Activation, Built]:
+        """A kept revision, verified anew and compiled, but not in force yet. Raises BundleError, StoreError.
+
+        Its tests passed when it came, and are not asked again: who goes back wants that revision as it was.
+        """
+        rules = self._rules()
+        rules = replace(rules, permitted={*rules.permitted, kept.digest})
+        vouched = open_package(Brought(where, archive=archive), lambda: rules, self._clock(), progress)
+        if vouched.digest != kept.digest:
+            message = f"its files are not those that were in force as `{kept.revision}`: their digest is another"
+            raise refusal(where, message, "verify")
+        about = self.about(Activation(result="activated", where=where), vouched)
+        known = self._recent.get(kept.digest)
+        if known is not None and known.snapshot.revision == kept.revision:
+            return about, known
+        gc.collect()  # as in `take`
+        with collector_paused():
+            built = build(vouched, progress, self._memory, with_tests=False)
+        return replace(about, findings=tuple(built.warnings)), built
+
+    def put_in_force(self, built: Built) -> None:
+        """One assignment; what was in force until now stays at hand for a rollback."""
+        self._remember(built)
+        self._live.activate(built.snapshot, built.issuers)
+
+    def _remember(self, built: Built) -> None:
+        """What waits, or is about to come into force, and what is in force: two in all."""
+        if self._store is None:
+            return  # there is no way back
+        current = self._live.latest
+        recent = {digest: known for digest, known in self._recent.items() if current and digest == current.digest}
+        self._recent = {**recent, built.snapshot.digest: replace(built, tests=())}
+
+    def _is_held(self, kept: Kept | None) -> bool:
+        """By an order, which outweighs its tests after a restart as well."""
+        hold = self._state().hold
+        return kept is not None and hold is not None and hold.id == kept.id
+
     def _rules(self) -> Rules:
         state = self._state()
-        return Rules(self.trust, state.marks, state.permits.keys())
+        return Rules(self.trust, state.marks, state.permitted)
 
-    def _about(self, about: Activation, vouched: Vouched) -> Activation:
+    def about(self, about: Activation, vouched: Vouched) -> Activation:
+        """With what its manifest says, and by whose leave it goes back."""
         manifest = vouched.manifest
         if manifest is None:
             return about
@@ -135,13 +179,15 @@ class Intake:
             return False
         return vouched.manifest is None or vouched.manifest.revision == current.revision
 
-    def _keep(self, vouched: Vouched, built: Built | None, brought: Brought, kept: Kept | None) -> None:
-        """Note what is in force from now on. Raises StoreError, BundleError."""
+    def _keep(self, vouched: Vouched, built: Built | None, brought: Brought, kept: Kept | None) -> bool:
+        """Note what is in force from now on; False when it has to wait. Raises StoreError, BundleError."""
         snapshot = built.snapshot if built is not None else self._live.latest
         if self._store is None or kept is not None or snapshot is None:
-            return
+            return True
         if built is None and vouched.manifest is None:
-            return  # a directory that says what it said before
+            if self._state().waiting:
+                self._store.update(lambda state: replace(state, waiting=""))
+            return True  # a directory that says what it said before
         manifest, archive = to_keep(vouched, built.name if built is not None else "", snapshot.revision)
         about = Kept(
             name=manifest.name,
@@ -153,13 +199,13 @@ class Intake:
             tag=brought.tag,
             activated=self._clock(),
         )
-        self._store.activate(manifest, about, archive)
+        return self._store.activate(manifest, about, archive) is not None
 
     def _state(self) -> State:
         return self._store.state() if self._store is not None else State()
 
     def _permitted(self) -> frozenset[str]:
         try:
-            return frozenset(self._state().permits)
+            return self._state().permitted
         except StoreError:
             return frozenset()

@@ -6,15 +6,18 @@ from typing import Literal
 from msgspec import Struct
 
 from extauthz.bundle import Finding, Step
-from extauthz.sources.bundles.store import Permit
+from extauthz.sources.bundles.state import Hold, OrderKind, Permit
 
-Result = Literal["activated", "rejected", "unchanged", "unreachable"]
+# unreachable: the source gave no answer; rejected: a bundle that may not come into force; held: one that waits, for an
+# operator keeps another in force
+Result = Literal["activated", "rejected", "unchanged", "unreachable", "held"]
 
 
 class Activation(Struct, frozen=True, kw_only=True):
     """How one attempt to put a bundle in force went."""
 
-    result: Result  # unreachable: the source gave no answer; rejected: a bundle that may not come into force
+    result: Result
+    order: OrderKind | None = None  # by which it came into force, and which is on record already
     where: str = ""  # the source, or the copy on disk
     revision: str = ""  # of the bundle in force afterwards; "" when there is none
     digest: str = ""  # likewise
@@ -47,4 +50,6 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     contact_age: float  # seconds since it was last heard, or since the start
     too_old: bool
     key_expires: float | None  # when the key that vouches for what is in force ends, in seconds since the epoch
+    hold: Hold | None  # what an operator keeps in force against it
+    waiting: str  # the revision that waits meanwhile; "" when none does
     steps: Mapping[tuple[str, str], int]  # by step and `passed` or `failed`, since the start

@@ -1,6 +1,7 @@
 """The bundle that its source holds → the snapshot in force, at start and whenever the source has another.
 
-Rule 1: everything happens in one background thread; what serves sees one assignment.
+Rule 1: everything but orders happens in one background thread, and orders take turns with it; what serves sees one
+        assignment.
 Rule 2: one report a state of the source, however often it is asked.
 Rule 3: after a restart the disk answers for a source that is away.
 """
@@ -10,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import uniform
-from threading import Event, Thread
+from threading import Event, RLock, Thread
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,11 +21,13 @@ from extauthz.sources.bundles.freshness import Freshness
 from extauthz.sources.bundles.intake import Intake
 from extauthz.sources.bundles.keys import load_trust
 from extauthz.sources.bundles.options import BundleOptions, CandidateOptions
+from extauthz.sources.bundles.orders import BundleOrders
 from extauthz.sources.bundles.origin import Brought, UnreachableError
 from extauthz.sources.bundles.origins import make_origin
 from extauthz.sources.bundles.report import Activation, SourceStatus
+from extauthz.sources.bundles.state import Kept, StoreError
 from extauthz.sources.bundles.steps import Progress
-from extauthz.sources.bundles.store import BundleStore, Kept, StoreError
+from extauthz.sources.bundles.store import BundleStore
 from extauthz.sources.live import Live
 
 _MAX_DOUBLINGS: Final = 16
@@ -63,6 +66,8 @@ class BundleSource:
         self._failures, self._after = 0, 0.0  # in a row; seconds that the source wants to be left alone
         self._afar = bool(options.url or options.oci)
         self._stopping, self._asked = Event(), Event()
+        self._turn = RLock()  # held while something comes into force, not while the source is asked
+        self.orders = BundleOrders(self._turn, self._intake, self._store, live, self._seen_by_order, clock)
         self._thread = Thread(target=self._run, name="bundle-source", daemon=True)
 
     def begin(self) -> None:
@@ -79,10 +84,11 @@ class BundleSource:
         if self._store is not None:
             heard = self._store.open().contact
             self._fresh = Freshness(self._options.max_age_seconds, self._clock, self._note_contact, heard)
-        if not self._afar:
-            self.refresh()
-        if self._live.latest is None:
-            self._restore()
+        with self._turn:
+            if not self._afar:
+                self.refresh()
+            if self._live.latest is None:
+                self._restore()
         self._look_at_age()
 
     def start(self) -> None:
@@ -100,8 +106,11 @@ class BundleSource:
 
     def status(self) -> SourceStatus:
         """How the source fares."""
+        hold, waiting = self.orders.held()
         return SourceStatus(
             where=self._origin.where,
+            hold=hold,
+            waiting=waiting,
             heard=self._fresh.heard,
             contact_age=self._fresh.age,
             too_old=self._fresh.left < 0,
@@ -111,38 +120,44 @@ class BundleSource:
 
     def refresh(self) -> Activation | None:
         """Ask the source now, in this thread and not beside `start`; None when there is nothing to tell."""
-        told = self._told(self._ask(Progress()))
+        progress, began = Progress(), time.monotonic()
+        found = self._ask(progress)
+        with self._turn:
+            told = self._told(self._answer(found, progress, began))
         self._look_at_age()
         return told
 
     # --- one question
 
-    def _ask(self, progress: Progress) -> Activation | None:
-        began = time.monotonic()
+    def _ask(self, progress: Progress) -> Brought | UnreachableError | BundleError | None:
+        """What the source holds; None when that is what it held before."""
         patience = 0.0 if self._failures else max(0.0, min(_LONGEST_WAIT, self._fresh.left))
         try:
             with progress.step("fetch"):
-                brought = self._origin.fetch(patience)
-        except UnreachableError as error:
-            self._failures, self._after = self._failures + 1, error.after or 0.0
-            findings = (Finding(file=self._origin.where, message=str(error)),)
-            return self._seen(
-                Activation(result="unreachable", where=self._origin.where, findings=findings), progress, began
-            )
-        except BundleError as error:
+                return self._origin.fetch(patience)
+        except (UnreachableError, BundleError) as error:
+            return error
+
+    def _answer(
+        self, found: Brought | UnreachableError | BundleError | None, progress: Progress, began: float
+    ) -> Activation | None:
+        where = self._origin.where
+        if isinstance(found, UnreachableError):
+            self._failures, self._after = self._failures + 1, found.after or 0.0
+            findings = (Finding(file=where, message=str(found)),)
+            return self._seen(Activation(result="unreachable", where=where, findings=findings), progress, began)
+        if isinstance(found, BundleError):
             self._verified = False
-            rejected = Activation(result="rejected", where=self._origin.where, findings=tuple(error.findings))
+            rejected = Activation(result="rejected", where=where, findings=tuple(found.findings))
             return self._seen(rejected, progress, began)
-        brought = brought or self._intake.permitted_meanwhile()
+        brought = found or self._intake.permitted_meanwhile()
         if brought is not None:
             return self._take(brought, progress, began)
         self._failures, self._after = 0, 0.0
         if self._verified:
             self._fresh.contact()
         heard_again = self.last is not None and self.last.result == "unreachable"
-        return self._seen(
-            Activation(result="unchanged", where=self._origin.where) if heard_again else None, progress, began
-        )
+        return self._seen(Activation(result="unchanged", where=where) if heard_again else None, progress, began)
 
     def _take(self, brought: Brought, progress: Progress, began: float, kept: Kept | None = None) -> Activation | None:
         outcome = self._intake.take(brought, progress, self._stopping.is_set, kept)
@@ -181,6 +196,9 @@ class BundleSource:
         self._told(activation)
 
     # --- reports
+
+    def _seen_by_order(self, activation: Activation, progress: Progress, began: float) -> None:
+        self._told(self._seen(activation, progress, began))
 
     def _seen(self, activation: Activation | None, progress: Progress, began: float) -> Activation | None:
         """Count the steps, and say what is in force afterwards."""

@@ -15,56 +15,16 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from extauthz.bundle import Manifest
-from extauthz.bundle.verify import Mark
+from extauthz.sources.bundles.state import FORMAT, Kept, State, StoreError, is_held_back, put_in_force
 
-FORMAT: Final = "extauthz bundle state 1"
 _STATE: Final = "state.json"
 _REVISIONS: Final = "revisions"
 _ARCHIVE, _ABOUT = ".tar.gz", ".json"
 _MAX_STATE_BYTES: Final = 1 << 20
 _NAMED_DIGITS: Final = 16  # of the digest, in file names
-
-
-class StoreError(OSError):
-    """The directory cannot be used, and why."""
-
-
-class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A revision that was in force, and whose archive is still here."""
-
-    id: str = ""  # names its files
-    name: str
-    revision: str
-    sequence: int
-    digest: str  # of its files
-    sha256: str = ""  # of the archive, hex
-    key: str  # id of the key that vouched; "" when nobody had to
-    source: str  # where it came from
-    tag: str  # what the source called it
-    activated: float  # seconds since the epoch; the last time
-
-
-class Permit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Leave to put an older bundle in force: who gave it, and why."""
-
-    operator: str  # as they called themselves
-    uid: int  # as the kernel calls them
-    reason: str
-    given: float  # seconds since the epoch
-
-
-class State(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The content of `state.json`."""
-
-    format: str = FORMAT
-    active: str = ""  # id of the revision in force
-    marks: dict[str, Mark] = {}  # by name of a bundle: the highest sequence that was ever in force
-    permits: dict[str, Permit] = {}  # by digest of a bundle
-    contact: float = 0.0  # when the source was last heard, in seconds since the epoch; 0: never
 
 
 class BundleStore:
@@ -138,50 +98,52 @@ class BundleStore:
             raise StoreError(message)
         return kept, archive
 
-    def activate(self, manifest: Manifest, kept: Kept, archive: bytes) -> Kept:
+    def activate(self, manifest: Manifest, kept: Kept, archive: bytes) -> Kept | None:
         """Note that this is in force from now on, with its archive; old revisions go. Raises StoreError.
 
-        On return the disk has it. When it fails, what the disk said before still holds.
+        None when something else is held in force: it is kept, and waits. On return the disk has it. When it fails,
+        what the disk said before still holds.
         """
         kept = replace(kept, id=f"{manifest.sequence}-{kept.digest[:_NAMED_DIGITS]}", sha256=_sha256(archive))
-        try:
-            with self._locked():
-                state = self.state()
-                self._write(self._revisions / f"{kept.id}{_ARCHIVE}", archive)
-                self._write(self._revisions / f"{kept.id}{_ABOUT}", msgspec.json.encode(kept))
-                before = state.marks.get(manifest.name)
-                mark = _higher(before, manifest, kept.digest)
-                # Leave to go back ends when something newer comes into force.
-                permits = {} if before is not None and mark.sequence > before.sequence else state.permits
-                marks = {**state.marks, manifest.name: mark}
-                self._save(replace(state, active=kept.id, marks=marks, permits=permits, contact=kept.activated))
-                with suppress(OSError):  # a file too many harms nobody
-                    self._prune(kept.id)
-        except StoreError:
-            raise
-        except OSError as error:
-            raise self._unusable(error) from error
-        return kept
+        with self._changing():
+            state = self.state()
+            waits = is_held_back(state, kept.name, kept.sequence, kept.digest)
+            if waits:
+                known = self._about(kept.id)
+                kept = replace(kept, activated=known.activated if known else 0.0)
+            self._write(self._revisions / f"{kept.id}{_ARCHIVE}", archive)
+            self._write(self._revisions / f"{kept.id}{_ABOUT}", msgspec.json.encode(kept))
+            if waits:
+                state = replace(state, waiting=kept.id)
+            else:
+                before = self._about(state.active)
+                state = put_in_force(state, kept, before.revision if before else "")
+            self._save(state)
+            self._prune(state)
+        return None if waits else kept
 
     def update(self, change: Callable[[State], State]) -> State:
         """Replace the state by what `change` makes of it. Raises StoreError."""
-        try:
-            with self._locked():
-                state = change(self.state())
-                self._save(state)
-                return state
-        except StoreError:
-            raise
-        except OSError as error:
-            raise self._unusable(error) from error
+        with self._changing():
+            state = change(self.state())
+            self._save(state)
+        return state
 
-    def _prune(self, active: str) -> None:
+    def _about(self, revision: str) -> Kept | None:
+        """What is known of a kept revision."""
+        try:
+            return msgspec.json.decode((self._revisions / f"{revision}{_ABOUT}").read_bytes(), type=Kept)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _prune(self, state: State) -> None:
         """Remove what is over the number, and archives of activations that did not come to their end."""
-        listed = self.revisions()
-        stay = {active, *(kept.id for kept in listed[: self._keep])}
-        for file in self._revisions.iterdir():
-            if file.name.removesuffix(_ARCHIVE).removesuffix(_ABOUT) not in stay:
-                file.unlink(missing_ok=True)
+        with suppress(OSError):  # a file too many harms nobody
+            listed = [kept for kept in self.revisions() if kept.activated]
+            stay = {state.active, state.waiting, *(kept.id for kept in listed[: self._keep])}
+            for file in self._revisions.iterdir():
+                if file.name.removesuffix(_ARCHIVE).removesuffix(_ABOUT) not in stay:
+                    file.unlink(missing_ok=True)
 
     def _save(self, state: State) -> None:
         text = msgspec.json.encode(state, order="deterministic")
@@ -204,6 +166,17 @@ class BundleStore:
             raise
 
     @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone with the directory. Raises StoreError."""
+        try:
+            with self._locked():
+                yield
+        except StoreError:
+            raise
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
         descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -215,13 +188,6 @@ class BundleStore:
     def _unusable(self, error: OSError) -> StoreError:
         why = (error.strerror or str(error)).lower()
         return StoreError(f"the state directory `{self.directory}` cannot be used: {why}")
-
-
-def _higher(mark: Mark | None, manifest: Manifest, digest: str) -> Mark:
-    """Marks only rise: an older bundle that was permitted leaves the mark where it is."""
-    if mark is not None and mark.sequence > manifest.sequence:
-        return mark
-    return Mark(manifest.sequence, digest)
 
 
 def _sha256(content: bytes) -> str:

@@ -17,7 +17,9 @@ import pytest
 import extauthz.admin.control
 from extauthz.admin import (
     AdminOptions,
+    BundleOrdered,
     ControlServer,
+    Desk,
     Draft,
     Drafted,
     Emergency,
@@ -25,10 +27,14 @@ from extauthz.admin import (
     Freeze,
     OpenGlass,
     OrderError,
+    Pin,
     Restore,
+    RevisionPage,
     Revoke,
     Revoked,
     RevokedPage,
+    Rollback,
+    Unpin,
 )
 from extauthz.bundle.approvals import GlassRequest
 
@@ -73,6 +79,22 @@ class Told:
     def emergencies(self, limit: int) -> EmergencyPage:
         return EmergencyPage(total=1, emergencies=(self._done(("emergencies", limit)),))
 
+    def rollback(self, order: Rollback, uid: int) -> BundleOrdered:
+        self._take(("rollback", order, uid))
+        return BundleOrdered(order="rollback")
+
+    def pin(self, order: Pin, uid: int) -> BundleOrdered:
+        self._take(("pin", order, uid))
+        return BundleOrdered(order="pin")
+
+    def unpin(self, order: Unpin, uid: int) -> BundleOrdered:
+        self._take(("unpin", order, uid))
+        return BundleOrdered(order="unpin")
+
+    def revisions(self, limit: int) -> RevisionPage:
+        self._take(("revisions", limit))
+        return RevisionPage(revisions=(), history=())
+
     def _done(self, order: Any) -> Emergency:
         self._take(order)
         return Emergency(
@@ -96,7 +118,7 @@ class Told:
 class Control:
     def __init__(self, path: Path) -> None:
         self.path, self.told = path, Told()
-        self.server = ControlServer(str(path), self.told)
+        self.server = ControlServer(str(path), Desk(self.told, self.told))
         self.server.bind()
         self.server.start()
 
@@ -171,15 +193,19 @@ OPEN = {
         ("DELETE", "/emergencies/f-1", {"reason": "over", "operator": "op"}, 200, "end"),
         ("DELETE", "/emergencies/inc.4711", {"reason": "over", "operator": "op"}, 200, "end"),
         ("GET", "/emergencies?limit=3", b"", 200, "emergencies"),
+        ("POST", "/bundle/rollback", {"steps": 2, "reason": "r", "operator": "op"}, 200, "rollback"),
+        ("POST", "/bundle/pin", {"revision": "r1", "dryRun": True, "reason": "r", "operator": "op"}, 200, "pin"),
+        ("POST", "/bundle/unpin", {"reason": "r", "operator": "op"}, 200, "unpin"),
+        ("GET", "/bundle/revisions?limit=3", b"", 200, "revisions"),
     ],
 )
-def test_orders_about_emergencies_arrive_likewise(
+def test_orders_about_emergencies_and_bundles_arrive_likewise(
     control: Control, method: str, target: str, order: Any, status: int, told: str
 ) -> None:
     found, _ = control.ask(method, target, order)
     ((name, *rest),) = control.told.orders
     assert (status, told) == (found, name)
-    assert rest[-1] == (3 if told == "emergencies" else os.getuid())
+    assert rest[-1] == (3 if method == "GET" else os.getuid())
 
 
 @pytest.mark.parametrize(
@@ -193,6 +219,9 @@ def test_orders_about_emergencies_arrive_likewise(
         ("/break-glasses/drafts", {**DRAFT, "justification": "x" * 140_000}, 413),
         ("/break-glasses", {**OPEN, "reason": "x"}, 400),
         ("/break-glasses", {**OPEN, "approvals": None}, 400),
+        ("/bundle/rollback", {"reason": "r"}, 400),
+        ("/bundle/rollback", {"steps": 0, "reason": "r", "operator": "op"}, 400),
+        ("/bundle/unpin", {"revision": "r1", "reason": "r", "operator": "op"}, 400),
     ],
 )
 def test_they_are_exactly_orders_too(control: Control, target: str, order: Any, status: int) -> None:
@@ -298,18 +327,18 @@ def test_the_socket_goes_with_the_server_and_a_dead_ones_is_replaced(tmp_path: P
 
 def test_a_living_servers_socket_and_foreign_files_are_left_alone(control: Control, tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"cannot listen on `.*control.sock` for control: another process listens on it"):
-        ControlServer(str(control.path), Told()).bind()
+        ControlServer(str(control.path), Desk(Told(), Told())).bind()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="a file that is no socket is in its place"):
-        ControlServer(str(tmp_path / "file"), Told()).bind()
+        ControlServer(str(tmp_path / "file"), Desk(Told(), Told())).bind()
     with pytest.raises(OSError, match="no such file or directory"):
-        ControlServer(str(tmp_path / "nowhere" / "x"), Told()).bind()
+        ControlServer(str(tmp_path / "nowhere" / "x"), Desk(Told(), Told())).bind()
     assert 201 == control.ask()[0]
 
 
 def test_without_a_path_there_is_no_socket(tmp_path: Path) -> None:
     before = threading.active_count()
-    server = ControlServer("", Told())
+    server = ControlServer("", Desk(Told(), Told()))
     server.bind()
     server.start()
     server.stop()

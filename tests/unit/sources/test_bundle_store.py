@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from extauthz.bundle import bundle_digest, pack, parse_manifest
 from extauthz.bundle.verify import Mark
-from extauthz.sources.bundles.store import BundleStore, Kept, Permit, State, StoreError
+from extauthz.sources.bundles.state import Kept, Permit, State, StoreError
+from extauthz.sources.bundles.store import BundleStore
 from tests.archives import Signer
 from tests.unit.bundle.small_bundle import files
 
@@ -128,7 +129,8 @@ FULL = """
 import resource, sys
 sys.path.insert(0, {root!r})
 from tests.unit.sources.test_bundle_store import put
-from extauthz.sources.bundles.store import BundleStore, StoreError
+from extauthz.sources.bundles.state import StoreError
+from extauthz.sources.bundles.store import BundleStore
 store = BundleStore({state!r}, keep=3)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
