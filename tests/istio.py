@@ -28,7 +28,10 @@ class Asked:
     destination_port: int = 8080
     sni: str = ""
     token: Any = None  # claims, INVALID, or no token
+    place: str = "header authorization"  # where the token is sent
     tcp: bool = False
+    unknown: bool = False  # what is said of attributes that nobody outside of the proxy can know
+    custom: bool = True  # what the external authorizers of CUSTOM policies say
 
 
 def allows(
@@ -37,8 +40,13 @@ def allows(
     """Whether the request reaches the workload."""
     mine = [each for each in documents if _applies(each, namespace, labels, root)]
     claims = None
+    # "Each rule will be activated only when a token is presented at the location recognized by the rule."
     rules = [
-        rule for each in mine if each["kind"] == "RequestAuthentication" for rule in each["spec"].get("jwtRules", [])
+        rule
+        for each in mine
+        if each["kind"] == "RequestAuthentication"
+        for rule in each["spec"].get("jwtRules", [])
+        if asked.place in _places(rule)
     ]
     if rules and not asked.tcp and asked.token is not None:
         # "It will reject a request if the request contains invalid authentication information"; one without any
@@ -53,7 +61,7 @@ def allows(
         for name in rule.get("spaceDelimitedClaims", [])
     }
     policies = [each for each in mine if each["kind"] == "AuthorizationPolicy" and not _is_dry_run(each)]
-    # The order of evaluation: CUSTOM is not decided here, then DENY, then ALLOW.
+    # The order of evaluation: CUSTOM, DENY, ALLOW.
     by_action: dict[str, list[Doc]] = {}
     for each in policies:
         by_action.setdefault(each["spec"].get("action", "ALLOW"), []).append(each)
@@ -65,7 +73,7 @@ def allows(
             for rule in each["spec"].get("rules", [])
         )
 
-    if hit("DENY"):
+    if (hit("CUSTOM") and not asked.custom) or hit("DENY"):
         return False
     return "ALLOW" not in by_action or hit("ALLOW")
 
@@ -81,7 +89,17 @@ def _is_dry_run(each: Doc) -> bool:
     return each["metadata"].get("annotations", {}).get("istio.io/dry-run") == "true"
 
 
+def _places(rule: Doc) -> set[str]:
+    """By default `Authorization: Bearer` and the query parameter `access_token`."""
+    named = {f"header {each['name'].lower()}" for each in rule.get("fromHeaders", [])}
+    named |= {f"param {each}" for each in rule.get("fromParams", [])}
+    named |= {f"cookie {each}" for each in rule.get("fromCookies", [])}
+    return named or {"header authorization", "param access_token"}
+
+
 def _takes(rule: Doc, claims: Doc) -> bool:
+    if "audiences" not in rule:
+        return bool(rule["issuer"] == claims["iss"])
     audience = claims.get("aud", [])
     named = audience if isinstance(audience, list) else [audience]
     return rule["issuer"] == claims["iss"] and bool(set(named) & set(rule["audiences"]))
@@ -120,6 +138,7 @@ class _Ask:
             )
             and self.both(source, "ipBlocks", lambda wanted: within(wanted, asked.source_ip))
             and self.both(source, "remoteIpBlocks", lambda wanted: within(wanted, asked.remote_ip))
+            and self.both(source, "trustDomains", lambda _: asked.unknown)
         )
 
     def operation(self, operation: Doc) -> bool:
@@ -135,10 +154,12 @@ class _Ask:
 
     def condition(self, condition: Doc) -> bool:
         key = condition["key"]
-        http = key.startswith("request.")
-        if http and self.asked.tcp:
+        asked = self.asked
+        if key.startswith("request.") and asked.tcp:
             return self.action == "DENY"
         values, not_values = condition.get("values"), condition.get("notValues")
+        if key.startswith("experimental."):
+            return asked.unknown
         found = self.attribute(key)
         if key.endswith(".ip"):
             test = lambda wanted: within(wanted, found[0])  # noqa: E731 - one of two
@@ -166,6 +187,8 @@ class _Ask:
         if key == "request.auth.presenter":
             return self.claim(["azp"])
         names = re.findall(r"\[([^\]]+)\]", key)
+        if names == [":path"]:
+            return [asked.path]
         if key.startswith("request.headers"):
             return [value for name, value in asked.headers.items() if name.lower() == names[0].lower()]
         return self.claim(names)

@@ -13,7 +13,14 @@ from extauthz.mesh.claims import Words
 from extauthz.mesh.conditions import Sign, our_key, port, translator
 from extauthz.mesh.documents import Condition, Document, Operation, Source, unknown_fields
 from extauthz.mesh.hosts import host, without_port
-from extauthz.mesh.identities import address_block, namespace, principals, request_principal, service_account
+from extauthz.mesh.identities import (
+    address_block,
+    namespace,
+    principals,
+    remote_block,
+    request_principal,
+    service_account,
+)
 from extauthz.mesh.paths import EVERY_PATH, path
 from extauthz.mesh.report import Report
 from extauthz.mesh.texts import Text, read_match
@@ -37,6 +44,7 @@ class Context(Struct, frozen=True):
     denies: bool  # a deny rule that is enforced: what is lost must not let anything pass
     trust_domains: tuple[str, ...]
     words: Words
+    issuers: tuple[str, ...] = ()  # whose tokens are taken
 
     def lose(self, location: Location, message: str, instead: str, *, denial: bool) -> None:
         """Note what is not carried over."""
@@ -56,16 +64,21 @@ def from_source(source: Source, location: Location, context: Context) -> Alterna
     return _alternative(
         [
             ("principals", source.principals, source.not_principals, None),
-            ("requestPrincipals", source.request_principals, source.not_request_principals, request_principal),
-            ("namespaces", source.namespaces, source.not_namespaces, namespace),
+            (
+                "requestPrincipals",
+                source.request_principals,
+                source.not_request_principals,
+                lambda value, negated: request_principal(value, context.issuers, strict=context.denies == negated),
+            ),
+            ("namespaces", source.namespaces, source.not_namespaces, _plain(namespace)),
             (
                 "serviceAccounts",
                 source.service_accounts,
                 source.not_service_accounts,
-                lambda value: service_account(value, namespace_of_policy),
+                lambda value, _: service_account(value, namespace_of_policy),
             ),
-            ("ipBlocks", source.ip_blocks, source.not_ip_blocks, address_block),
-            ("remoteIpBlocks", source.remote_ip_blocks, source.not_remote_ip_blocks, address_block),
+            ("ipBlocks", source.ip_blocks, source.not_ip_blocks, _plain(address_block)),
+            ("remoteIpBlocks", source.remote_ip_blocks, source.not_remote_ip_blocks, _plain(remote_block)),
         ],
         Source,
         location,
@@ -77,10 +90,10 @@ def from_operation(operation: Operation, location: Location, context: Context) -
     """One alternative of `to`; None when it is left out, or matches nothing."""
     return _alternative(
         [
-            ("hosts", operation.hosts, operation.not_hosts, host),
-            ("ports", operation.ports, operation.not_ports, port),
-            ("methods", operation.methods, operation.not_methods, _method),
-            ("paths", operation.paths, operation.not_paths, path),
+            ("hosts", operation.hosts, operation.not_hosts, _plain(host)),
+            ("ports", operation.ports, operation.not_ports, _plain(port)),
+            ("methods", operation.methods, operation.not_methods, _plain(_method)),
+            ("paths", operation.paths, operation.not_paths, _plain(path)),
         ],
         Operation,
         location,
@@ -150,7 +163,7 @@ def _instead_of_key(key: str) -> str:
 def _read_condition(key: str, values: list[str], sign: Sign, context: Context) -> Numbered | None:
     if key == "source.principal":
         return principals(values, context.trust_domains)
-    translate = translator(key, context.words, denies=context.denies, sign=sign)
+    translate = translator(key, context.words, context.issuers, denies=context.denies, sign=sign)
     return None if translate is None else [(at, translate(value)) for at, value in enumerate(values)]
 
 
@@ -160,7 +173,8 @@ def _method(value: str) -> Value:
     return Value(native=value if fits else "", is_exact=fits, attribute=Text("request.method"), match=match)
 
 
-Row = tuple[str, list[str] | None, list[str] | None, Callable[[str], Value] | None]
+# A field, its values, those of its `not` twin, and what each becomes in which of them; None: principals.
+Row = tuple[str, list[str] | None, list[str] | None, Callable[[str, bool], Value] | None]
 
 
 def _alternative(rows: Sequence[Row], struct: type[Struct], location: Location, context: Context) -> Alternative | None:
@@ -176,7 +190,7 @@ def _alternative(rows: Sequence[Row], struct: type[Struct], location: Location, 
             numbered = (
                 principals(given, context.trust_domains)
                 if translate is None
-                else [(at, translate(value)) for at, value in enumerate(given)]
+                else [(at, translate(value, negated)) for at, value in enumerate(given)]
             )
             field = _field(numbered, (*location, field_name), context, negated=negated)
             if field is None or field.never:
@@ -187,6 +201,11 @@ def _alternative(rows: Sequence[Row], struct: type[Struct], location: Location, 
                 hosts = [value for _, value in numbered if not value.lost and not value.refused]
                 cel.append((without_port(hosts) if field_name == "hosts" else "") or field.cel)
     return Alternative(fields, tuple(cel))
+
+
+def _plain(translate: Callable[[str], Value]) -> Callable[[str, bool], Value]:
+    """What is read alike in a field and in its `not` twin."""
+    return lambda value, _: translate(value)
 
 
 def _negated(name: str) -> str:
@@ -209,13 +228,15 @@ def _field(numbered: Numbered, location: Location, context: Context, *, negated:
     """What the values of a field become; None when what is lost leaves the whole alternative out."""
     lost = [(at, value) for at, value in numbered if value.lost]
     for at, value in lost:
-        # A value fewer makes an allow rule narrower, and so does an exception fewer of a deny rule.
-        denial = context.denies and not negated
         effect = _MORE if context.denies else _UNSAID
-        context.lose((*location, at), f"{value.lost}; {effect}", value.instead, denial=denial)
+        context.lose((*location, at), f"{value.lost}; {effect}", value.instead, denial=context.denies)
     for at, value in numbered:
         if value.never:
             context.report.add(context.document, (*location, at), "note", value.never, value.instead)
+        if value.note:
+            context.report.add(context.document, (*location, at), "note", value.note)
+        if value.narrower:
+            context.report.add(context.document, (*location, at), "narrower", value.narrower, value.instead)
         if value.refused and context.denies == negated:  # where Istio would let it pass
             context.report.add(context.document, (*location, at), "narrower", value.refused, value.instead)
     values = [value for _, value in numbered]
@@ -223,4 +244,4 @@ def _field(numbered: Numbered, location: Location, context: Context, *, negated:
         return None if lost and not context.denies else negative(values)
     if lost and context.denies:
         return Field()  # any: it denies more, if it is written at all
-    return positive(values)
+    return positive(values, keep=context.denies)

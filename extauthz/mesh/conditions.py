@@ -1,12 +1,12 @@
 """`when`: attributes by key."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from extauthz.mesh.claims import Words, claim, claim_names
-from extauthz.mesh.identities import address_block, audience, namespace, request_principal
-from extauthz.mesh.texts import Text, quoted, read_match
+from extauthz.mesh.identities import address_block, audience, namespace, remote_block, request_principal
+from extauthz.mesh.texts import Text, matches, quoted, read_match
 from extauthz.mesh.values import Value
 from extauthz.policy.matchers import text_problem
 from extauthz.policy.variables import LISTED_HEADERS
@@ -27,18 +27,23 @@ def our_key(key: str) -> str:
     return f"request.headers[{found[1].lower()}]" if found else key
 
 
-def translator(key: str, words: Words, *, denies: bool, sign: Sign) -> Callable[[str], Value] | None:
+def translator(
+    key: str, words: Words, issuers: Sequence[str], *, denies: bool, sign: Sign
+) -> Callable[[str], Value] | None:
     """How values of a key are read; None for a key that nothing here answers."""
+    strict = denies == (sign == "notValues")  # what it misses would let a request pass
+    if key == "remote.ip":
+        return remote_block
     if key in ADDRESSES:
         return address_block
     if key == "destination.port":
         return port
     if key == "connection.sni":
-        return _sni
+        return lambda value: _sni(value, strict=strict)
     if key == "source.namespace":
         return namespace
     if key == "request.auth.principal":
-        return request_principal
+        return lambda value: request_principal(value, issuers, strict=strict)
     if key == "request.auth.audiences":
         return audience
     if names := [_PRESENTER] if key == "request.auth.presenter" else claim_names(key):
@@ -57,7 +62,14 @@ def port(value: str) -> Value:
     return Value(native=str(number), is_exact=True) if number else Value(never="no connection has the port 0")
 
 
-def _sni(value: str) -> Value:
+def _sni(value: str, *, strict: bool) -> Value:
+    if not strict:
+        test = matches("connection.sni", [read_match(value)])
+        return Value(
+            cel=f'connection.sni == "" || {test}',
+            narrower="a connection whose server name is not known counts as one that this means",
+            instead='let Envoy send it (`include_tls_session`), then take `connection.sni == ""` out of the condition',
+        )
     native = "" if text_problem(value) else value
     return Value(native=native, is_exact=bool(native), attribute=Text("connection.sni"), match=read_match(value))
 

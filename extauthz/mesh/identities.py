@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import Final
 
-from extauthz.mesh.texts import Text, quoted, read_match
+from msgspec.structs import replace
+
+from extauthz.mesh.texts import Match, Text, all_of, quoted, read_match
 from extauthz.mesh.values import Value
 from extauthz.policy.matchers import SCHEME, principal_problem, text_problem
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 _PRINCIPAL: Final = Text("source.principal")
 _SPIFFE: Final = Text("source.principal", guard=f"source.principal.startsWith({quoted(SCHEME)})")
+_ISSUER: Final = Text("subject.issuer")
+_ID: Final = Text("subject.id")
 _TOKEN: Final = Text('(subject.issuer + "/" + subject.id)', guard='subject.issuer != ""')
 Translate = Callable[[str], Value]
 
@@ -63,10 +67,42 @@ def service_account(value: str, policy_namespace: str) -> Value:
     return Value(native=full, is_exact=True)
 
 
-def request_principal(value: str) -> Value:
-    """What a value of `requestPrincipals` becomes."""
+def request_principal(value: str, issuers: Sequence[str], *, strict: bool) -> Value:
+    """What a value of `requestPrincipals` becomes. `strict`: what it matches too much would let a request pass.
+
+    Istio documents a string match on `<iss>/<sub>`, but its proxy takes what is before the last slash for the issuer.
+    """
+    match = read_match(value)
+    iss, slash, sub = match.text.rpartition("/")
+    if strict and match.kind != "present" and not _reads_alike(match, iss, slash, issuers):
+        narrower = "Istio documents more than its proxy matches: only what both match is carried over"
+        kind = "exact" if match.kind == "suffix" else match.kind
+        parts = [] if kind == "prefix" and not sub else [_ID.test([Match(kind, sub)])]
+        if iss or match.kind != "suffix":
+            parts.append(_ISSUER.test([Match("suffix" if match.kind == "suffix" else "exact", iss)]))
+        cel = all_of(parts)
+        instead = "name the issuer as its tokens do, in front of the last slash"
+        return Value(cel=cel, narrower=narrower, instead=instead)
     native = "" if text_problem(value) else value
-    return Value(native=native, is_exact=bool(native), attribute=_TOKEN, match=read_match(value))
+    return Value(native=native, is_exact=bool(native), attribute=_TOKEN, match=match)
+
+
+def _reads_alike(match: Match, iss: str, slash: str, issuers: Sequence[str]) -> bool:
+    """Whether the documented match and that of the proxy are the same for tokens of these issuers."""
+    if match.kind == "suffix":
+        return not slash  # with one, a subject that has a slash itself is read differently
+    if match.kind == "prefix" and not slash:
+        return True
+    others = [f"{each}/" for each in issuers if each != iss]
+    return not any(other.startswith(f"{iss}/") or f"{iss}/".startswith(other) for other in others)
+
+
+def remote_block(value: str) -> Value:
+    """What a block of `remoteIpBlocks` becomes."""
+    found = address_block(value)
+    if found.lost:
+        return found
+    return replace(found, note="set `inbound.xffTrustedHops` of the server to the mesh's `numTrustedProxies` + 1")
 
 
 def address_block(value: str) -> Value:

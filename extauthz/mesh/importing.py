@@ -12,9 +12,10 @@ from extauthz.bundle import BundleError, Finding, lint_bundle
 from extauthz.mesh.documents import Document, Read, RequestAuthentication, read_documents
 from extauthz.mesh.identities import DEFAULT_TRUST_DOMAIN
 from extauthz.mesh.issuers import Issuers, to_issuers
-from extauthz.mesh.policies import Options, Policies, to_policies
+from extauthz.mesh.policies import DEFAULT, Options, Policies, to_policies
 from extauthz.mesh.report import Change, Report
-from extauthz.mesh.workload import ROOT_NAMESPACE, Workload, labels_of, note_unknown, selects, target_refs
+from extauthz.mesh.validation import wrong
+from extauthz.mesh.workload import ROOT_NAMESPACE, Workload, labels_of, note_unknown, selects
 from extauthz.mesh.write import document
 
 
@@ -48,6 +49,8 @@ class Imported(Struct, frozen=True, kw_only=True):
 def import_istio(files: Mapping[str, bytes], options: ImportOptions) -> Imported:
     """Translate. Raises BundleError for input that is wrong, with file and line."""
     read = read_documents(files, options.default_namespace)
+    if findings := [finding for each in read.documents for finding in wrong(each)]:
+        raise BundleError(findings)
     workload = _workload(read, options)
     applied = [each for each in read.documents if selects(each, workload)]
     if not applied:
@@ -59,8 +62,14 @@ def import_istio(files: Mapping[str, bytes], options: ImportOptions) -> Imported
         if each.kind == "RequestAuthentication" and not note_unknown(each, RequestAuthentication, report, denial=True)
     ]
     issuers = to_issuers(rules, options.audiences, report)
-    chosen = Options(trust_domains=options.trust_domains, providers=options.providers, words=issuers.words)
+    chosen = Options(
+        trust_domains=options.trust_domains,
+        providers=options.providers,
+        words=issuers.words,
+        issuers=issuers.accepted,
+    )
     policies = to_policies([each for each in applied if each.kind == "AuthorizationPolicy"], chosen, report)
+    _note_whole(applied[0], issuers, policies, report)
     written = _files(options.name or workload.namespace, issuers, policies)
     _check(written)
     return Imported(
@@ -91,11 +100,6 @@ def _workload(read: Read, options: ImportOptions) -> Workload:
         known = "; ".join(f"`{each}`" for each in selectors)
         message = f"which workload is meant? say its labels with `--label`, or `--no-labels`: selectors are {known}"
         findings.append(_about(chosen[0], message))
-    findings += [
-        _about(each, "`selector` and `targetRefs` exclude each other: leave one out")
-        for each in near
-        if target_refs(each) and each.spec.selector is not None
-    ]
     if findings:
         raise BundleError(findings)
     return Workload(
@@ -129,12 +133,11 @@ def _files(name: str, issuers: Issuers, policies: Policies) -> dict[str, bytes]:
     files = {"bundle.yaml": document("Bundle", name, {})}
     authentication: dict[str, Any] = {"mode": "none"}
     if issuers.documents:
-        names = [issuer for issuer, _ in issuers.documents]
-        authentication = {"mode": "optional", "issuers": names, "formBody": "ignore"}
+        authentication = {"mode": "optional", "issuers": [*issuers.documents], "formBody": "ignore"}
     profile = {"match": {"hosts": ["*"], "paths": ["/**"]}, "authentication": authentication}
     about = "A token may be missing, unless a policy asks for one; a bad one is refused: as Istio has it."
     files["profile.yaml"] = document("SecurityProfile", name, profile, about)
-    for issuer, spec in issuers.documents:
+    for issuer, spec in issuers.documents.items():
         files[f"issuers/{issuer}.yaml"] = document("Issuer", issuer, spec)
     files.update(issuers.keys)
     for policy, spec, about in _guards(issuers) + policies:
@@ -148,16 +151,28 @@ def _guards(issuers: Issuers) -> Policies:
     about = "Tokens that Istio would verify and extauthz does not read: refused, so that nobody passes as nobody."
     if not issuers.refused:
         return []
-    rules = [{"name": name, "condition": condition} for name, condition in issuers.refused]
+    rules = [{"name": name, "condition": condition} for name, condition in issuers.refused.items()]
     return [("istio-unread-tokens", {"effect": "deny", "rules": rules}, about)]
+
+
+def _note_whole(first: Document, issuers: Issuers, policies: Policies, report: Report) -> None:
+    """What no single place of the input says."""
+    names = {name for name, _, _ in policies}
+    if DEFAULT in names:
+        message = "no ALLOW policy applies to the workload: what nothing denies is allowed, as in Istio"
+        report.add(first, (), "note", message, f"delete `policies/{DEFAULT}.yaml` to deny what nothing allows")
+    if issuers.headers.removed or issuers.headers.upstream:
+        message = "allow rules remove the token or set headers: they do not speak about connections without HTTP"
+        instead = "write a rule without `obligations` for ports that serve no HTTP"
+        report.add(first, (), "note", message, instead)
 
 
 def _add_obligations(spec: dict[str, Any], issuers: Issuers) -> None:
     obligations: dict[str, Any] = {}
-    if issuers.upstream_headers:
-        obligations["upstreamHeaders"] = dict(issuers.upstream_headers)
-    if issuers.removed_headers:
-        obligations["removeHeaders"] = list(issuers.removed_headers)
+    if issuers.headers.upstream:
+        obligations["upstreamHeaders"] = dict(issuers.headers.upstream)
+    if issuers.headers.removed:
+        obligations["removeHeaders"] = list(issuers.headers.removed)
     if obligations:
         for rule in spec["rules"]:
             rule["obligations"] = obligations

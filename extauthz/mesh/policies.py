@@ -29,6 +29,7 @@ class Options(Struct, frozen=True, kw_only=True):
     trust_domains: tuple[str, ...]
     providers: frozenset[str]  # CUSTOM providers that are this server
     words: Words
+    issuers: tuple[str, ...] = ()  # whose tokens are taken
 
 
 Policies = list[tuple[str, dict[str, Any], str]]  # name, `spec`, and where it is from
@@ -72,7 +73,7 @@ def _spec(document: Document, options: Options, report: Report) -> dict[str, Any
                 "say `--provider NAME` if this policy asks extauthz; else keep it in the mesh and leave it out here",
                 denial=True,
             )
-    context = Context(document, report, denies, options.trust_domains, options.words)
+    context = Context(document, report, denies, options.trust_domains, options.words, options.issuers)
     rules = [each for at, rule in enumerate(policy.rules or []) for each in to_rules(rule, at, context)]
     if not rules:
         if action == "ALLOW" and not policy.rules and enforced:

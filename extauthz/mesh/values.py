@@ -30,6 +30,8 @@ class Value(Struct, frozen=True, kw_only=True):
     cel: str = ""  # the same, where it is no plain comparison
     never: str = ""  # why nothing can ever match
     refused: str = ""  # why such a request never gets as far as a policy
+    note: str = ""  # what to know about it
+    narrower: str = ""  # how it says less than Istio does
     lost: str = ""  # why it cannot be said
     instead: str = ""  # what to do about it
 
@@ -47,13 +49,20 @@ class Field(Struct, frozen=True):
     never: bool = False  # matches nothing
 
 
-def positive(values: Sequence[Value]) -> Field:
-    """One of these values."""
-    able = [value for value in values if value.can_match]
+def positive(values: Sequence[Value], *, keep: bool) -> Field:
+    """One of these values.
+
+    `keep` those that no request matches, as a deny rule must: on a connection without HTTP, what names HTTP counts as
+    matched.
+    """
+    able = [value for value in values if value.can_match or (keep and not value.lost and value.attribute is not None)]
     if not able:
         return Field(never=True)
     native = tuple(dict.fromkeys(value.native for value in able)) if all(value.native for value in able) else ()
-    return Field(native, "" if all(value.is_exact for value in able) else expression(able))
+    if all(value.is_exact for value in able):
+        return Field(native)
+    cel = expression(able)
+    return Field(native, cel) if cel else Field(never=True)
 
 
 def negative(values: Sequence[Value]) -> Field:

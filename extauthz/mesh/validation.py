@@ -1,0 +1,66 @@
+"""What Istio's own validation refuses, so that no cluster can have it: wrong input, about which nothing is guessed."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from extauthz.bundle import Finding, Tree
+from extauthz.mesh.documents import AuthorizationPolicy, Condition, Document, Operation, Source
+from extauthz.model.problems import Location
+
+_TEXTS: Final = {Source: Source.__struct_encode_fields__, Operation: Operation.__struct_encode_fields__}
+
+
+def wrong(document: Document) -> Iterator[Finding]:
+    """Everything that is wrong with a document beyond the types of its fields."""
+    spec = document.spec
+    refs = spec.target_ref is not None or bool(spec.target_refs)
+    if refs and spec.selector is not None:
+        yield _error(document, (), "`selector` and `targetRefs` exclude each other: leave one out")
+    if not isinstance(spec, AuthorizationPolicy):
+        return
+    custom = spec.action == "CUSTOM"
+    if custom != (spec.provider is not None):
+        message = "name a `provider`" if custom else "a `provider` needs `action: CUSTOM`"
+        yield _error(document, ("action",) if custom else ("provider",), message)
+    if custom and not spec.rules:
+        yield _error(document, ("action",), "a CUSTOM policy needs rules: `rules: [{}]` is every request")
+    for at, rule in enumerate(spec.rules or []):
+        where: Location = ("rules", at)
+        yield from _empty(document, where, ("from", "to", "when"))
+        for number, source in enumerate(rule.from_ or []):
+            yield from _fields(document, source.source, (*where, "from", number, "source"))
+        for number, operation in enumerate(rule.to or []):
+            yield from _fields(document, operation.operation, (*where, "to", number, "operation"))
+        for number, condition in enumerate(rule.when or []):
+            yield from _condition(document, condition, (*where, "when", number))
+
+
+def _condition(document: Document, condition: Condition, where: Location) -> Iterator[Finding]:
+    if not condition.values and not condition.not_values:
+        yield _error(document, where, f"`{condition.key}` is compared with nothing: give `values` or `notValues`")
+    yield from _values(document, where, ("values", "notValues"))
+
+
+def _fields(document: Document, part: Source | Operation, where: Location) -> Iterator[Finding]:
+    yield from _values(document, where, _TEXTS[type(part)])
+
+
+def _values(document: Document, where: Location, names: tuple[str, ...]) -> Iterator[Finding]:
+    yield from _empty(document, where, names)
+    raw = document.raw(where)
+    for name in names:
+        for at, value in enumerate(raw.get(name) or ()):
+            if value == "":
+                yield _error(document, (*where, name, at), "an empty value: leave it out")
+
+
+def _empty(document: Document, where: Location, names: tuple[str, ...]) -> Iterator[Finding]:
+    raw = document.raw(where)
+    for name in names:
+        if raw.get(name) == []:
+            yield _error(document, (*where, name), "an empty list: leave the field out if it restricts nothing")
+
+
+def _error(document: Document, where: Location, message: str) -> Finding:
+    tree: Tree = document.tree
+    return tree.error(document.place(where), message)
