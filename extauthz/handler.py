@@ -200,6 +200,8 @@ class Handler:
             decision=decision,
             status=decision.reason.status,
             traceparent=check.trace,
+            asked=asked,
+            keeping=world.keeping if world else None,
         )
         return _Draft(check, context, record, answer)
 

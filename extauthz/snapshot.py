@@ -26,6 +26,7 @@ from extauthz.identity import (
     default_rules,
 )
 from extauthz.model.hosts import HostPattern
+from extauthz.model.keeping import NOTHING_KEPT, Keeping
 from extauthz.model.memo import Memo
 from extauthz.model.paths import PathPattern
 from extauthz.model.ports import RefuseEveryProof, ReplayStore, TokenCache
@@ -127,4 +128,5 @@ class Snapshot(Struct, frozen=True):
     nonces: NonceKeys = NO_NONCE_KEYS
     emergencies: Listed = NOTHING_LISTED  # what the bundle revokes, freezes and opens
     orders: Orders = AsListed()  # the same at run time
+    keeping: Keeping = NOTHING_KEPT  # what of a Check the journal keeps for replay
     approvers: Mapping[str, str] = {}  # of break glass at run time, as the bundle names them: base64 of their keys

@@ -13,6 +13,7 @@ from extauthz.bundle.documents import Document, Documents
 from extauthz.bundle.emergencies import compile_emergency
 from extauthz.bundle.fapi_profile import apply_profile
 from extauthz.bundle.finding import BundleError, Finding
+from extauthz.bundle.keep import compile_keeping
 from extauthz.bundle.kinds import SecurityProfileSpec
 from extauthz.bundle.memory import Memory
 from extauthz.bundle.policies import compile_all
@@ -43,6 +44,7 @@ from extauthz.identity import (
     parse_jwks,
 )
 from extauthz.model.hosts import HostPattern, parse_host_pattern
+from extauthz.model.keeping import Keeping
 from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.subject import SERVICE
@@ -60,6 +62,7 @@ class Compiled(Struct, frozen=True):
     policies: PolicySet
     emergencies: Listed
     approvers: Approvers | None
+    keeping: Keeping
     findings: list[Finding]
 
 
@@ -91,7 +94,8 @@ def compile_documents(documents: Documents, files: Mapping[str, bytes], memory: 
     policies = compile_all(documents, tenants, profiles, findings, known)
     approvers = _compile_approvers(documents, findings)
     emergencies = _compile_emergencies(documents, issuers, tenants, approvers, findings)
-    return Compiled(issuers, keys, tenants, tuple(profiles), policies, emergencies, approvers, findings)
+    keeping = compile_keeping(documents, issuers, profiles, policies, files)
+    return Compiled(issuers, keys, tenants, tuple(profiles), policies, emergencies, approvers, keeping, findings)
 
 
 def _add_keys(keys: dict[str, KeySet], issuer: Issuer, files: Mapping[str, bytes], problems: list[Problem]) -> None:

@@ -120,6 +120,7 @@ def _build(documents: Documents, compiled: Compiled, findings: list[Finding], di
         tenants=compiled.tenants,
         policies=compiled.policies,
         emergencies=compiled.emergencies,
+        keeping=compiled.keeping,
         approvers={name: write_public_key(key) for name, key in (compiled.approvers or {}).items()},
         tokens=tokens,
         documents={kind: len(documents.by_kind[kind]) for kind in KINDS},

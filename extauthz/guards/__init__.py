@@ -23,6 +23,7 @@ from extauthz.guards.emergency import (
 from extauthz.guards.entries import NEVER, SELECTORS, Entry, Frozen, Selector, wrong_with
 from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
 from extauthz.guards.financial_id import FinancialIdSpec
+from extauthz.guards.formats import format_name
 from extauthz.guards.frozen_routes import RouteSpec, compile_route
 from extauthz.guards.refusal import Refusal
 from extauthz.guards.revocation import NO_REVOCATIONS, RevocationList
@@ -82,6 +83,7 @@ __all__ = [
     "compile_sender",
     "compile_step_up",
     "compile_tenancy",
+    "format_name",
     "in_force",
     "listed",
     "opened_by",

@@ -114,3 +114,8 @@ FORMATS: Final[Mapping[str, Format]] = {
     "boolean": _is_boolean,
     "text": _is_text,  # printable ASCII without comma
 }
+
+
+def format_name(fits: Format) -> str:
+    """What a profile calls a format."""
+    return next(name for name, known in FORMATS.items() if known is fits)

@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 MIB = 1 << 20
+CLEAR_PATTERN = r"^request\.(headers|auth\.claims)\[[^\[\]]+\]$"
+_SECRET = frozenset(
+    f"request.headers[{name}]"
+    for name in ("authorization", "cookie", "dpop", "proxy-authorization", "set-cookie", "x-forwarded-client-cert")
+)
 
 
 class SinkOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -37,10 +42,20 @@ class JournalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_for_sinks: Annotated[int, Meta(ge=0)] = 4  # so many more segments are kept for a sink that lags
     pseudonym_key_file: str = ""  # 32 bytes or more; made as `pseudonym.key` in the directory when empty
     signing_key_file: str = ""  # Ed25519, PEM; made as `signing.key` in the directory when empty
+    # `attributes`: records also keep what policies read, personal values as pseudonyms, for `extauthz bundle replay`
+    replay: Literal["off", "attributes"] = "off"
+    # Headers and claims that name nobody and are kept as they are, e.g. `request.headers[x-channel]`
+    replay_clear: tuple[Annotated[str, Meta(pattern=CLEAR_PATTERN)], ...] = ()
     sinks: tuple[SinkOptions, ...] = ()  # where records are delivered besides
 
     def __post_init__(self) -> None:
         """Every sink has a cursor of its own."""
+        if self.replay_clear and self.replay == "off":
+            msg = "`replayClear` says how attributes are kept: set `replay: attributes`, or leave it out"
+            raise ValueError(msg)
+        if secret := next((name for name in self.replay_clear if name.lower() in _SECRET), None):
+            msg = f"`replayClear`: `{secret}` holds a credential, which is never recorded"
+            raise ValueError(msg)
         names = [sink.name for sink in self.sinks]
         if twice := next((name for name in names if names.count(name) > 1), None):
             msg = f"sink `{twice}` is defined more than once"

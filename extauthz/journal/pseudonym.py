@@ -6,11 +6,13 @@ Rule 2: the key of a month yields the keys of later months, never of earlier one
 """
 
 import re
+from hashlib import blake2s
 from hmac import digest
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from extauthz.model.kept import PSEUDONYM_BYTES
 from extauthz.model.memo import Memo
 
 Kind = Literal["subject", "address", "financial-id"]
@@ -71,6 +73,28 @@ class _Named(Struct, frozen=True, gc=False):
     period: str
 
 
+class AttributeNames:
+    """Pseudonyms of the attributes that replay compares, of one tenant and month.
+
+    One name for a value, wherever it stands, so that two attributes of one value are seen to be equal. BLAKE2 with a key
+    of its own (RFC 7693): 0.4 us, where HMAC takes 1.7 (measured), for most of these values are seen once.
+    """
+
+    __slots__ = ("_fresh", "addresses", "callers")
+
+    def __init__(self, tenant_key: bytes) -> None:
+        key = digest(tenant_key, b"extauthz attributes", "sha256")
+        self._fresh = blake2s(digest_size=PSEUDONYM_BYTES, key=key)
+        self.callers: dict[int, Any] = {}  # what was written of them, see `journal.kept`
+        self.addresses: dict[tuple[str, str], str] = {}
+
+    def __call__(self, text: str) -> str:
+        """The pseudonym of `text`, in hex."""
+        hashed = self._fresh.copy()
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+        return hashed.hexdigest()
+
+
 def _weigh(named: _Named, _: str) -> int:
     return _ENTRY_BYTES + len(named.value)  # the other texts are shared with other entries
 
@@ -83,6 +107,7 @@ class Pseudonyms:
         self._start = start
         self._unlinkable = unlinkable
         self._keys: dict[tuple[str, str], bytes] = {}
+        self._attributes: dict[tuple[str, str], AttributeNames] = {}
         self._made: Memo[_Named, str] = Memo(_MAX_CACHED, _MAX_BYTES, _weigh)
 
     def of(self, kind: Kind, value: str, tenant: str, period: str) -> str:
@@ -92,6 +117,20 @@ class Pseudonyms:
     def of_subject(self, issuer: str, subject: str, tenant: str, period: str) -> str:
         """The pseudonym of a subject, who is one within its issuer; "" for nobody."""
         return self._of(_Named("subject", issuer, subject, tenant, period)) if issuer else ""
+
+    def attributes(self, tenant: str, period: str) -> AttributeNames:
+        """The pseudonyms of attributes in records of a tenant and a month."""
+        names = self._attributes.get((period, tenant))
+        if names is None:
+            names = AttributeNames(self._keys.get((period, tenant)) or self._tenant_key(period, tenant))
+            if len(self._attributes) >= _MAX_CACHED_KEYS:
+                self._attributes = {}
+            self._attributes[period, tenant] = names
+        return names
+
+    def forget_written(self) -> None:
+        """Let go of what was written of callers and addresses."""
+        self._attributes = {}
 
     def _of(self, named: _Named) -> str:
         made = self._made.get(named)

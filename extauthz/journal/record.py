@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from time import gmtime, strftime
 from typing import Any, Literal
 
-from msgspec import DecodeError, Struct, ValidationError, structs
+from msgspec import DecodeError, Raw, Struct, ValidationError, structs
 from msgspec.json import Decoder, Encoder
 
+from extauthz.journal.kept import Keeper
 from extauthz.journal.pseudonym import Pseudonyms
 from extauthz.model.decision import Allow, ShadowMatch
+from extauthz.model.kept import MAX_ID, MAX_NAME
 from extauthz.model.record import DecisionRecord
 
 LifecycleKind = Literal[
@@ -55,8 +57,8 @@ LifecycleKind = Literal[
 ]
 
 # Names and ids that a client or an issuer chose are cut: one record stays well under a page.
-_MAX_HOST = 255
-_MAX_ID = 128
+_MAX_HOST = MAX_NAME
+_MAX_ID = MAX_ID
 _MAX_TEXT = 512
 _MAX_ROLES = 64
 _TRACE_ID = slice(3, 35)  # version "-" trace id
@@ -99,6 +101,7 @@ class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     sender_proofs: tuple[str, ...] = ()
     emergency: str = ""
     emergency_kind: str = ""
+    read: Raw = Raw()  # `Kept` as JSON
 
 
 class SealedTail(Struct, frozen=True):
@@ -136,6 +139,7 @@ class LifecycleEvent(Struct, frozen=True):
 
 
 _encoder = Encoder()
+_NOT_KEPT = DecisionEvent.__struct_defaults__[-1]  # the very object, by which the encoder knows a default
 
 
 class TimeText:
@@ -159,8 +163,10 @@ class TimeText:
         return text
 
 
-def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) -> bytes:
-    """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it."""
+def decision_event(
+    record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None
+) -> bytes:
+    """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
     facts, decision = record.facts, record.decision
     evidence, reason = decision.evidence, decision.reason
     subject, tenant, period = evidence.subject, evidence.tenant, time[:7]
@@ -201,6 +207,7 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) ->
         evidence.sender_proofs,
         evidence.emergency,
         evidence.emergency_kind,
+        _NOT_KEPT if keeper is None else Raw(keeper.read(record, period)),
     )
     try:
         return b'{"decision":%b}' % _encoder.encode(event)

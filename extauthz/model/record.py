@@ -3,7 +3,8 @@
 from msgspec import Struct
 
 from extauthz.model.decision import Decision
-from extauthz.model.request import Facts
+from extauthz.model.keeping import Keeping
+from extauthz.model.request import Connection, Facts, Refused, Request
 
 
 class DecisionRecord(Struct, frozen=True, gc=False):
@@ -20,3 +21,5 @@ class DecisionRecord(Struct, frozen=True, gc=False):
     decision: Decision
     status: int  # HTTP status the client gets, 200 for an allow
     traceparent: str = ""  # of the gRPC call: Envoy's ext_authz span; "" when absent or malformed
+    asked: Request | Connection | Refused | None = None  # for replay: what was asked, and what of it the bundle reads
+    keeping: Keeping | None = None

@@ -99,6 +99,12 @@ def header_read(part: Part) -> str:
     return match[2][1:-1].lower() if match and match[1] == "request.headers" else ""
 
 
+def query_read(part: Part) -> str:
+    """The query parameter that a part of `when` reads; "" when it reads something else."""
+    match = _KEYED.fullmatch(part.field)
+    return match[2][1:-1] if match and match[1] == "request.query" else ""
+
+
 def claim_read(part: Part) -> str:
     """The top-level claim that a part of `when` reads; "" when it reads something else."""
     if part.field == "request.auth.audiences":

@@ -29,6 +29,7 @@ from extauthz.policy.facts import NO_FACTS, Facts
 from extauthz.policy.gates import Look, caller, kind_of_caller
 from extauthz.policy.guard import guarded_headers, with_guard, without_twins
 from extauthz.policy.index import PortIndex, RouteIndex
+from extauthz.policy.keep import PolicyReads, policy_reads
 from extauthz.policy.kinds import Kind, Kinds
 from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.rule import Candidate, Rule, for_connections
@@ -119,6 +120,11 @@ class PolicySet:
         return tuple(
             sorted((rule.full_name, program.slow) for rule in self._rules for program in rule.programs if program.slow)
         )
+
+    @property
+    def reads(self) -> PolicyReads:
+        """What the rules read of a request, for the journal."""
+        return policy_reads(self._rules)
 
     @property
     def bare(self) -> Obligations:

@@ -78,7 +78,7 @@ class _Walk:
         """Handle `name.a[b]`, `has(name.a)` and `a in name.b`; False when `node` is none of these."""
         is_member = node.call_expr.function == _MEMBER
         top = node.call_expr.args[1] if is_member else node
-        ident, links = _links(top)
+        ident, links = links_of(top)
         name = self._names.get(ident.id) if ident.WhichOneof("expr_kind") == "ident_expr" else None
         if name is None or not (links or is_member):
             return False
@@ -140,7 +140,7 @@ def _children(node: Any) -> Iterator[Any]:  # noqa: ANN401
             yield node.comprehension_expr.iter_range
 
 
-def _links(node: Any) -> tuple[Any, list[Link]]:  # noqa: ANN401
+def links_of(node: Any) -> tuple[Any, list[Link]]:  # noqa: ANN401
     """Take `x.a[b]` apart into `x` and its links, outermost last."""
     links: list[Link] = []
     while True:

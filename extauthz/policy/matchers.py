@@ -129,6 +129,14 @@ class AddressSet(Struct, frozen=True, gc=False):
         position = bisect_right(self.lows[version], number) - 1
         return position >= 0 and number <= self.highs[version][position]
 
+    def ranges(self) -> list[tuple[int, tuple[int, int]]]:
+        """(version, (first, last)) of every range."""
+        return [
+            (version, pair)
+            for version in (4, 6)
+            for pair in zip(self.lows[version], self.highs[version], strict=True)
+        ]
+
     def blocks(self) -> list[str]:
         """The fewest CIDR blocks that cover the same addresses."""
         pairs = {version: zip(self.lows[version], self.highs[version], strict=True) for version in (4, 6)}

@@ -76,6 +76,11 @@ class Plan(Struct, frozen=True, gc=False):
         groups = (self.upstream_headers, self.client_headers, self.set_query, self.metadata)
         return [program for group in groups for _, program in group]
 
+    @property
+    def governed_names(self) -> tuple[str, ...]:
+        """The parameters that are set or removed."""
+        return (*(name for name, _ in self.set_query), *self.removed_query)
+
     def resolve(self, asked: Asked) -> Obligations | None:
         """The values for this request; None when one of them cannot be computed or would not hold."""
         if not self.governed.leaves_none(asked.request.query):

@@ -51,6 +51,8 @@ class Program(Struct, frozen=True, gc=False):
     params: frozenset[str] | None  # captures that are read; None: computed names
     claims: frozenset[str] | None  # claims of the token that are read; None: computed names, or all
     headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
+    reads: tuple[tuple[str, str | None], ...] = ()  # every variable that is read, and its key; None: all of it
+    loose: frozenset[tuple[str, str | None]] = frozenset()  # of these whose value is more than compared (see `exact`)
 
 
 def by_cel(

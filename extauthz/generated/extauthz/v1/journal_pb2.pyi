@@ -233,6 +233,7 @@ class Decision(_message.Message):
     SENDER_PROOFS_FIELD_NUMBER: _builtins.int
     EMERGENCY_FIELD_NUMBER: _builtins.int
     EMERGENCY_KIND_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     outcome: _builtins.str
     """"allow", "deny" or "undecided"."""
@@ -290,6 +291,10 @@ class Decision(_message.Message):
         "message_signature" (RFC 9421) and "signed_body". None for a bearer token.
         """
 
+    @_builtins.property
+    def read(self) -> Global___Read:
+        """With `journal.replay: attributes`: what the bundle that decided reads of the request. See docs/replay.md."""
+
     def __init__(
         self,
         *,
@@ -327,14 +332,284 @@ class Decision(_message.Message):
         sender_proofs: _abc.Iterable[_builtins.str] | None = ...,
         emergency: _builtins.str = ...,
         emergency_kind: _builtins.str = ...,
+        read: Global___Read | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read", b"read"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "emergency", b"emergency", "emergency_kind", b"emergency_kind", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "sender_proofs", b"sender_proofs", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "client_address", b"client_address", "client_id", b"client_id", "condition_errors", b"condition_errors", "cross_tenant", b"cross_tenant", "decision_id", b"decision_id", "detail", b"detail", "digest", b"digest", "duration_us", b"duration_us", "emergency", b"emergency", "emergency_kind", b"emergency_kind", "host", b"host", "interaction_id", b"interaction_id", "interaction_id_source", b"interaction_id_source", "issuer", b"issuer", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "policy", b"policy", "profile", b"profile", "read", b"read", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "roles", b"roles", "route", b"route", "rule", b"rule", "sender_proofs", b"sender_proofs", "shadow", b"shadow", "source_principal", b"source_principal", "status", b"status", "subject", b"subject", "tenant", b"tenant", "token_id", b"token_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Read(_message.Message):
+    """A value is one text: "" absent, "?" there but not kept, "!" there but with no single reading, "=<JSON>" in the clear,
+    "~<hex>" a keyed pseudonym by tenant and month, "[~<hex> ~<hex>]" of a list. An address may add "@<low>-<high>".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class QueryEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    FORWARDED_FIELD_NUMBER: _builtins.int
+    HOP_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Empty for a request, "connection" without HTTP, "refused" without a single reading, "other" when nothing is kept."""
+    host: _builtins.str
+    """Where it differs from the record's."""
+    forwarded: _builtins.str
+    """The identity that the peer's proxy forwarded, and over how many hops."""
+    hop: _builtins.int
+    @_builtins.property
+    def profile(self) -> Global___Terms: ...
+    @_builtins.property
+    def caller(self) -> Global___Caller: ...
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Segments: a literal of the bundle's patterns, or "~<hex>", with "/<hex>" of its case-folded form if that differs."""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def query(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        profile: Global___Terms | None = ...,
+        caller: Global___Caller | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        host: _builtins.str = ...,
+        forwarded: _builtins.str = ...,
+        hop: _builtins.int = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        query: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "forwarded", b"forwarded", "headers", b"headers", "hop", b"hop", "host", b"host", "kind", b"kind", "path", b"path", "profile", b"profile", "query", b"query", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Read: _TypeAlias = Read  # noqa: Y015
+
+@_typing.final
+class Terms(_message.Message):
+    """What decided before policies did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FormatsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    PROOFS_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    identity: _builtins.str
+    """Digests: of who may call and whose tokens count; of what senders must prove."""
+    proofs: _builtins.str
+    @_builtins.property
+    def formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By header the format that was asked for, and its longest length."""
+
+    def __init__(
+        self,
+        *,
+        identity: _builtins.str = ...,
+        proofs: _builtins.str = ...,
+        formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "identity", b"identity", "proofs", b"proofs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Terms: _TypeAlias = Terms  # noqa: Y015
+
+@_typing.final
+class Caller(_message.Message):
+    """A verified caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ClaimsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    ACR_FIELD_NUMBER: _builtins.int
+    ACRS_FIELD_NUMBER: _builtins.int
+    AUTH_TIME_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"token" or "service"."""
+    name: _builtins.str
+    """Name of the Issuer document, and a digest of it."""
+    issuer: _builtins.str
+    subject: _builtins.str
+    tenant: _builtins.str
+    acr: _builtins.str
+    auth_time: _builtins.int
+    """Seconds since the epoch."""
+    issued_at: _builtins.int
+    expires_at: _builtins.int
+    session: _builtins.str
+    cut: _builtins.bool
+    """Something was too long or no plain text, and is left out."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def acrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def bound(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To what the token is bound: "x5t", "jkt", "cnf" anything else."""
+
+    @_builtins.property
+    def claims(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        acr: _builtins.str = ...,
+        acrs: _abc.Iterable[_builtins.str] | None = ...,
+        auth_time: _builtins.int = ...,
+        issued_at: _builtins.int = ...,
+        expires_at: _builtins.int = ...,
+        session: _builtins.str = ...,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
+        bound: _abc.Iterable[_builtins.str] | None = ...,
+        claims: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cut: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acr", b"acr", "acrs", b"acrs", "actors", b"actors", "auth_time", b"auth_time", "bound", b"bound", "claims", b"claims", "cut", b"cut", "expires_at", b"expires_at", "issued_at", b"issued_at", "issuer", b"issuer", "kind", b"kind", "name", b"name", "scopes", b"scopes", "session", b"session", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 @_typing.final
 class ShadowMatch(_message.Message):
