@@ -11,9 +11,8 @@ from typing import Any, Final
 from msgspec import json
 
 from extauthz.bundle.documents import Documents
-from extauthz.guards import FapiHeaders, format_name
 from extauthz.identity import Issuer
-from extauthz.model.keeping import Keeping
+from extauthz.model.keeping import Keeping, ranges_of
 from extauthz.model.kept import KeptProfile
 from extauthz.policy import PolicySet
 from extauthz.snapshot import Profile
@@ -52,22 +51,21 @@ def compile_keeping(
         query=tuple(name for name in reads.query if name != _TOKEN),
         claims=reads.claims,
         others=reads.others,
-        ranges=reads.ranges,
+        ranges={name: ranges_of(found) for name, found in reads.blocks.items()},
         literals=frozenset(literal for literal in literals if not literal.startswith("~")),
         profiles={
             name: json.encode(
                 KeptProfile(
+                    profile.authentication.mode == "none",
                     _identity_digest(profile, specs[name], of_issuers),
                     _proofs_digest(specs[name], files),
-                    _formats(profile.fapi),
+                    {} if profile.fapi is None else profile.fapi.forms,
                 )
             )
             for name, profile in known.items()
         },
         issuers=of_issuers,
     )
-
-
 
 
 def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold
@@ -88,13 +86,3 @@ def _proofs_digest(spec: Any, files: Mapping[str, bytes]) -> str:  # noqa: ANN40
     signed = spec.message_signature is not None or spec.signed_body is not None
     keys = [sha256(files[name]).hexdigest() for name in sorted(files) if name.endswith(".json")] if signed else []
     return _digest(spec.sender_constraint, spec.message_signature, spec.signed_body, keys)
-
-
-def _formats(fapi: FapiHeaders | None) -> dict[str, str]:
-    """By header what it is once `check_headers` let it pass."""
-    if fapi is None:
-        return {}
-    found = {rule.name: f"{format_name(rule.fits)} {rule.max_length}" for rule in fapi.rules if not rule.ignore_invalid}
-    if fapi.financial_id is not None:
-        found.setdefault(fapi.financial_id.header, "financial-id 64")
-    return found

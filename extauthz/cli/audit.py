@@ -84,7 +84,7 @@ def verify_command(
     Anybody who can write the directory can write a consistent journal: only a public key that was kept elsewhere shows
     who wrote this one, and only checkpoints that were kept elsewhere show that its end was not cut off.
     """
-    since = _earliest(signed_since, "--signed-since") if signed_since else ""
+    since = earliest_of(signed_since, "--signed-since") if signed_since else ""
     bounds = Bounds(records=max_unsigned, seconds=max_unsigned_seconds, signed_since=since)
     try:
         known = [load_public_key(key) for key in keys]
@@ -133,7 +133,7 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
 def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
     """Print the records of the journal in DIRECTORY that match, one line of JSON each; with workers, by time."""
-    earliest = _earliest(since, "--since") if since else ""
+    earliest = earliest_of(since, "--since") if since else ""
     conditions = {name: value for name, value in wanted.items() if value is not None}
     try:
         for line, record in heapq.merge(*map(_records, journals(directory).values()), key=lambda found: found[1].time):
@@ -172,8 +172,8 @@ def _is_about(record: Line, emergency: str) -> bool:
     return str(found.get("kind", "")).startswith("emergency_") and found.get("detail", {}).get("id") == emergency
 
 
-def _earliest(since: str, option: str) -> str:
-    """The time as the journal writes it, so that texts compare."""
+def earliest_of(since: str, option: str) -> str:
+    """A time that somebody wrote, as the journal writes it, so that texts compare."""
     ago = _AGO.fullmatch(since)
     try:
         moment = (

@@ -11,6 +11,7 @@ from extauthz.cli.bundle_explain import explain
 from extauthz.cli.bundle_import_istio import command as import_istio
 from extauthz.cli.bundle_lint import lint
 from extauthz.cli.bundle_permit import permit
+from extauthz.cli.bundle_replay import replay
 from extauthz.cli.bundle_report import describe
 from extauthz.cli.bundle_schema import schema
 from extauthz.cli.bundle_test import test
@@ -22,7 +23,19 @@ def command() -> None:
     """Lint, test and describe the bundle in a directory; build, sign and verify archives of it."""
 
 
-for subcommand in (lint, test, explain, schema, import_istio, build, sign_command, verify_command, keygen, permit):
+for subcommand in (
+    lint,
+    test,
+    explain,
+    replay,
+    schema,
+    import_istio,
+    build,
+    sign_command,
+    verify_command,
+    keygen,
+    permit,
+):
     command.add_command(subcommand)
 
 

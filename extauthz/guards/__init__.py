@@ -8,7 +8,7 @@ from extauthz.guards.break_glass import (
     check_subjects,
     compile_routes,
 )
-from extauthz.guards.ecosystems import HeaderRuleSpec
+from extauthz.guards.ecosystems import CHECKS, HeaderRuleSpec
 from extauthz.guards.emergency import (
     NOTHING_LISTED,
     AsListed,
@@ -21,9 +21,8 @@ from extauthz.guards.emergency import (
     opened_by,
 )
 from extauthz.guards.entries import NEVER, SELECTORS, Entry, Frozen, Selector, wrong_with
-from extauthz.guards.fapi import FapiHeaders, FapiSpec, compile_fapi
+from extauthz.guards.fapi import FINANCIAL_ID_FORM_NAME, FapiHeaders, FapiSpec, HeaderRule, compile_fapi
 from extauthz.guards.financial_id import FinancialIdSpec
-from extauthz.guards.formats import format_name
 from extauthz.guards.frozen_routes import RouteSpec, compile_route
 from extauthz.guards.refusal import Refusal
 from extauthz.guards.revocation import NO_REVOCATIONS, RevocationList
@@ -39,6 +38,8 @@ from extauthz.guards.tenancy import (
 from extauthz.guards.tenants import CrossTenantSpec, TenancySpec, Tenant, TenantRegistry, compile_registry
 
 __all__ = [
+    "CHECKS",
+    "FINANCIAL_ID_FORM_NAME",
     "NEVER",
     "NOTHING_LISTED",
     "NO_REVOCATIONS",
@@ -56,6 +57,7 @@ __all__ = [
     "Glass",
     "GlassRouteSpec",
     "GlassSubjectSpec",
+    "HeaderRule",
     "HeaderRuleSpec",
     "Listed",
     "Orders",
@@ -83,7 +85,6 @@ __all__ = [
     "compile_sender",
     "compile_step_up",
     "compile_tenancy",
-    "format_name",
     "in_force",
     "listed",
     "opened_by",

@@ -16,7 +16,7 @@ from extauthz.guards.ecosystems import (
     HeaderRuleSpec,
 )
 from extauthz.guards.financial_id import FinancialIdSpec, check_form, check_owner
-from extauthz.guards.formats import FORMATS, Format
+from extauthz.guards.formats import FORMATS, Format, format_name
 from extauthz.guards.names import require_field_name, require_methods
 from extauthz.guards.refusal import Refusal
 from extauthz.guards.tenants import Tenant
@@ -24,6 +24,8 @@ from extauthz.model.paths import PathPattern, parse_pattern
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Request
+
+FINANCIAL_ID_FORM_NAME: Final = "financial-id 64"
 
 
 class FapiSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -53,6 +55,11 @@ class HeaderRule(Struct, frozen=True):
     max_length: int
     values: tuple[str, ...]
 
+    @property
+    def form(self) -> str:
+        """What a value must be, in words that two bundles can compare: format, greatest length, values."""
+        return " ".join((format_name(self.fits), str(self.max_length), *self.values))
+
     def refuse(self, request: Request, now: int) -> Refusal | None:
         """What is wrong with this header of the request, if anything."""
         headers = request.headers
@@ -70,9 +77,11 @@ class HeaderRule(Struct, frozen=True):
         return None
 
     def _is_required(self, request: Request) -> bool:
+        return self.covers(request) and (not self.with_header or request.headers.get(self.with_header) is not None)
+
+    def covers(self, request: Request) -> bool:
+        """Whether the header is required with this method on this path."""
         if self.methods and request.method not in self.methods:
-            return False
-        if self.with_header and request.headers.get(self.with_header) is None:
             return False
         return not self.paths or any(path.match(request.segments) is not None for path in self.paths)
 
@@ -91,6 +100,12 @@ class FapiHeaders(Struct, frozen=True):
         names = {rule.name for rule in self.rules} | {rule.with_header for rule in self.rules if rule.with_header}
         return frozenset(names if self.financial_id is None else names | {self.financial_id.header})
 
+    @property
+    def forms(self) -> dict[str, str]:
+        """By header what its value must be, in the order in which they are checked."""
+        found = {rule.name: rule.form for rule in self.rules if not rule.ignore_invalid}
+        return found if self.financial_id is None else found | {self.financial_id.header: FINANCIAL_ID_FORM_NAME}
+
     def check_headers(self, request: Request, now: int) -> Refusal | None:
         """The first header that is missing or malformed. `now` is seconds since the epoch."""
         for rule in self.rules:
@@ -98,15 +113,28 @@ class FapiHeaders(Struct, frozen=True):
                 return refusal
         if self.financial_id is not None and (refusal := check_form(self.financial_id, request.headers)):
             return refusal
-        return self._refuse_version(request) if self.versions else None
+        return self.refuse_version(request) if self.versions else None
 
     def check_financial_id(self, request: Request, tenant: Tenant | None) -> Refusal | None:
         """Refuse a financial id that is not the one registered for `tenant`, the tenant of the resource."""
         if self.financial_id is None:
             return None
-        return check_form(self.financial_id, request.headers) or check_owner(self.financial_id, request.headers, tenant)
+        return self.check_form(request) or self.check_owner(request, tenant)
 
-    def _refuse_version(self, request: Request) -> Refusal | None:
+    @property
+    def financial_id_header(self) -> str:
+        """The header of the financial id, "" where none is asked for."""
+        return "" if self.financial_id is None else self.financial_id.header
+
+    def check_form(self, request: Request) -> Refusal | None:
+        """Refuse a financial id that is missing where it is required, sent twice or malformed."""
+        return None if self.financial_id is None else check_form(self.financial_id, request.headers)
+
+    def check_owner(self, request: Request, tenant: Tenant | None) -> Refusal | None:
+        """Refuse a financial id that is not the tenant's."""
+        return None if self.financial_id is None else check_owner(self.financial_id, request.headers, tenant)
+
+    def refuse_version(self, request: Request) -> Refusal | None:
         """CDR: some version from x-min-v to x-v must be served; an x-min-v above x-v counts as absent."""
         newest = _number(request, VERSION)
         if newest is None:

@@ -18,6 +18,7 @@ from extauthz.model.kept import (
     ABSENT,
     ADDRESSES,
     CLEAR,
+    INTEGER,
     MAX_ID,
     MAX_NAME,
     MAX_TEXT,
@@ -39,6 +40,8 @@ _MAX_LISTED: Final = 64
 _VERSIONS: Final = ("x-v", "x-min-v")  # CDR: numbers that name nobody
 _MAX_DIGITS: Final = 9
 _NOTHING: Final = Raw()
+_SCOPE: Final = "scope"  # rules split it at spaces
+_INT64: Final = (-(2**63), 2**63 - 1)
 _EMPTY: Final = '=""'
 _OTHER: Final = b'{"kind":"other"}'
 _MAX_ADDRESSES: Final = 10_000  # of a tenant and month
@@ -178,9 +181,12 @@ class Keeper:
         is_service = subject.issuer_name == SERVICE
         key = hash(subject.id) if is_service else id(subject)
         known: _Caller | None = names.callers.get(key)
-        if known is not None and known.keeping is keeping:
-            if known.subject is subject or (is_service and known.subject == subject):
-                return known.text
+        if (
+            known is not None
+            and known.keeping is keeping
+            and (known.subject is subject or (is_service and known.subject == subject))
+        ):
+            return known.text
         text = Raw(_encoder.encode(self._write_caller(subject, keeping, names)))
         if self._callers >= _MAX_CALLERS:
             self._pseudonyms.forget_written()
@@ -234,7 +240,9 @@ class Keeper:
         if self._clear and claim_name(name) in self._clear:
             return _in_clear(value)
         if isinstance(value, str):
-            return _text(value, names)
+            return OTHER if name == _SCOPE and " " in value else _text(value, names)
+        if isinstance(value, int):
+            return INTEGER if _INT64[0] <= value <= _INT64[1] else OTHER
         if isinstance(value, list) and len(value) <= _MAX_LISTED:
             found = [
                 _text(member, names) if isinstance(member, str) and "," not in member else OTHER for member in value

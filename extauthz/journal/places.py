@@ -4,13 +4,13 @@ Rule: all workers sign with one key, so what is in a directory must also say who
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from extauthz.journal.bounds import DEFAULT_BOUNDS, Bounds
-from extauthz.journal.chain import parse_line
+from extauthz.journal.chain import Line, parse_line
 from extauthz.journal.checkpoint import is_signed_by, key_id, raw_bytes, read_checkpoint
 from extauthz.journal.keys import PUBLIC_KEY_FILE, load_public_key
 from extauthz.journal.report import Finding, VerifyReport
@@ -38,14 +38,15 @@ def verify_all(
     public_keys: Sequence[Ed25519PublicKey] = (),
     checkpoints: Sequence[Path] = (),
     bounds: Bounds = DEFAULT_BOUNDS,
+    each: Callable[[Line], None] | None = None,
 ) -> list[VerifyReport]:
     """Verify the journal in a directory, or all of its workers', see `verify`. Raises OSError, JournalError."""
     places = journals(directory)
     if places.keys() == {None}:
-        return [verify(directory, public_keys, checkpoints, bounds)]
+        return [verify(directory, public_keys, checkpoints, bounds, each=each)]
     names = {worker: worker_name(worker) for worker in places if worker is not None}
     reports = [
-        verify(path, public_keys, checkpoints, bounds, owner="" if worker is None else names[worker])
+        verify(path, public_keys, checkpoints, bounds, owner="" if worker is None else names[worker], each=each)
         for worker, path in places.items()
     ]
     absent = {worker_name(worker) for worker in range(max(names))} | _signed_by(checkpoints, reports, public_keys)

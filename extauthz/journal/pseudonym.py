@@ -76,8 +76,8 @@ class _Named(Struct, frozen=True, gc=False):
 class AttributeNames:
     """Pseudonyms of the attributes that replay compares, of one tenant and month.
 
-    One name for a value, wherever it stands, so that two attributes of one value are seen to be equal. BLAKE2 with a key
-    of its own (RFC 7693): 0.4 us, where HMAC takes 1.7 (measured), for most of these values are seen once.
+    One name for a value, wherever it stands, so that two attributes of one value are seen to be equal. BLAKE2 with a
+    key of its own (RFC 7693): 0.4 us, where HMAC takes 1.7 (measured), for most of these values are seen once.
     """
 
     __slots__ = ("_fresh", "addresses", "callers")

@@ -163,9 +163,7 @@ class TimeText:
         return text
 
 
-def decision_event(
-    record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None
-) -> bytes:
+def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None) -> bytes:
     """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
     facts, decision = record.facts, record.decision
     evidence, reason = decision.evidence, decision.reason

@@ -5,7 +5,7 @@ Rule 2: one cause, one finding: after a break the walk continues from what the b
 Rule 3: links and hashes show consistency, which anybody can produce; who wrote the records the checkpoints show.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from mmap import mmap
 from pathlib import Path
@@ -29,6 +29,7 @@ def verify(
     checkpoints: Sequence[Path] = (),
     bounds: Bounds = DEFAULT_BOUNDS,
     owner: str | None = None,
+    each: Callable[[Line], None] | None = None,
 ) -> VerifyReport:
     """Verify a journal. Raises OSError, JournalError.
 
@@ -36,13 +37,15 @@ def verify(
     journal may have replaced; without that too nothing shows who wrote the records (`VerifyReport.authorship`).
     `checkpoints`: copies of checkpoint records that were kept elsewhere, e.g. by a sink.
     `owner`: the worker that must have written it, "" for none of them; None where there are no workers.
+    `each` is told every record that has its own true hash, in order, while the walk goes on: what it makes of them
+    counts for nothing before the report is known.
     """
     report = VerifyReport(str(directory))
     if public_keys:
         report.authorship = "given_key"
     elif (directory / PUBLIC_KEY_FILE).exists():
         public_keys, report.authorship = [load_public_key(directory / PUBLIC_KEY_FILE)], "own_key"
-    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys}, bounds, report, owner)
+    walk = _Walk(directory, {key_id(raw_bytes(key)): key for key in public_keys}, bounds, report, owner, each)
     # Read before the walk: a server that runs meanwhile signs records that the walk no longer sees.
     files = (directory / CHECKPOINTS_FILE, *checkpoints)
     copies = [(file.name, file.read_bytes()) for file in files if file.exists()]
@@ -62,8 +65,10 @@ class _Walk:
         bounds: Bounds,
         report: VerifyReport,
         owner: str | None,
+        each: Callable[[Line], None] | None,
     ) -> None:
         self.report = report
+        self._each = each
         self._directory = directory
         self._numbers = segment_numbers(directory)
         self._first_number = self._numbers[0] if self._numbers else 0
@@ -212,6 +217,8 @@ class _Walk:
         self._checkpoints.count(record)
 
     def _look_inside(self, record: Line, number: int) -> None:
+        if self._each is not None:
+            self._each(record)
         event = bytes(record.event)
         if event.startswith(b'{"checkpoint"'):
             self._checkpoints.check(record, event)

@@ -1,4 +1,4 @@
-"""Which attributes of a Check the journal keeps for replay: found by the compiler, for what the bundle reads is known."""
+"""Which attributes of a Check the journal keeps for replay: the compiler says, for it knows what the bundle reads."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping

@@ -2,10 +2,10 @@ r"""What the journal keeps of a Check so that it can be decided again: the same 
 
 A value is written as one text:
 `""` absent, `?` there in a form that is not kept, `!` there and readable by nobody (a query that parsers differ about),
-`=<JSON>` in the clear, `~<hex>` a pseudonym of a text, `[~<hex> ~<hex>]` of a list of texts. An address may add
-`@<low>-<high>`: the range it lies in, within which the bundle that decided tells no address from another.
-A segment of the path is a literal of the bundle as it is, or `~<hex>`, with `/<hex>` of its case-folded form where that
-differs.
+`#` an integer that is not kept, `=<JSON>` in the clear, `~<hex>` a pseudonym of a text, `[~<hex> ~<hex>]` of a list of
+texts. An address may add `@<low>-<high>`: the range it lies in, within which the bundle that decided tells no address
+from another. A segment of the path is a literal of the bundle as it is, or `~<hex>`, with `/<hex>` of its case-folded
+form where that differs.
 Rule: what has a pseudonym is plain text: at most MAX_TEXT characters, printable, for a header without a comma.
 """
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 ABSENT: Final = ""
 OTHER: Final = "?"
 UNREADABLE: Final = "!"
+INTEGER: Final = "#"
 CLEAR: Final = "="
 PSEUDONYM: Final = "~"
 RANGE: Final = "@"
@@ -66,9 +67,10 @@ class KeptCaller(Struct, frozen=True, omit_defaults=True, gc=False):
 class KeptProfile(Struct, frozen=True, omit_defaults=True, gc=False):
     """What decided before policies did. Same fields as `Terms` in journal.proto."""
 
+    blind: bool = False  # nobody is asked who calls
     identity: str = ""  # digest of who may call, and of the issuers that may vouch for them
     proofs: str = ""  # digest of what senders must prove
-    formats: dict[str, str] = {}  # by header: what a FAPI rule found it to be, unless it refused the request
+    formats: dict[str, str] = {}  # by header what FAPI rules ask of it, in the order in which they are checked
 
 
 class Kept(Struct, frozen=True, omit_defaults=True, gc=False):

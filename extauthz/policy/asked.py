@@ -1,6 +1,7 @@
 """One question in the course of its evaluation: the request, and what rules derive from it, each derived once."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from extauthz.model.paths import CanonicalPath
@@ -108,7 +109,10 @@ class Asked:
         return self._addresses[text]
 
 
-def asked_of_connection(connection: Connection, facts: Facts = NO_FACTS) -> Asked:
+Ask = Callable[[Request, Subject, str, int, ClaimsReader, Facts], Asked]
+
+
+def asked_of_connection(connection: Connection, facts: Facts = NO_FACTS, ask: Ask = Asked) -> Asked:
     """A connection as a request of which nothing is known but its ends; HTTP attributes are never read."""
     request = Request(
         facts=connection.facts,
@@ -124,7 +128,7 @@ def asked_of_connection(connection: Connection, facts: Facts = NO_FACTS) -> Aske
         destination=connection.destination,
         sni=connection.sni,
     )
-    return Asked(request, ANONYMOUS, "", 0, facts=facts)
+    return ask(request, ANONYMOUS, "", 0, ALL_CLAIMS, facts)
 
 
 def within_int64(value: object) -> bool:

@@ -16,7 +16,7 @@ from google.protobuf import any_pb2, message
 
 from extauthz.policy import lookups
 from extauthz.policy.asked import Asked, within_int64
-from extauthz.policy.exact import loose_reads
+from extauthz.policy.exact import is_direct, loose_reads, texts_of
 from extauthz.policy.facts import Facts
 from extauthz.policy.flaws import TOO_DEEP, Flaw, compile_flaws
 from extauthz.policy.header_names import spelling_flaw
@@ -173,6 +173,8 @@ class Conditions:
             headers=frozenset(usage.keys.get("request.headers") or ()),
             reads=tuple((name, key) for name, key, _ in reads),
             loose=loose_reads(checked.expr, usage.names),
+            direct=is_direct(checked.expr, usage.names),
+            texts=texts_of(checked),
         )
 
     def _files_of(self, asked: Asked) -> Mapping[str, object]:

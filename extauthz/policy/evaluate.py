@@ -20,7 +20,7 @@ from extauthz.model.memo import Memo
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Request
 from extauthz.model.subject import Subject
-from extauthz.policy.asked import Asked, asked_of_connection
+from extauthz.policy.asked import Ask, Asked, asked_of_connection
 from extauthz.policy.claims import ClaimsReader
 from extauthz.policy.closer import Closer
 from extauthz.policy.document import Effect, Mode
@@ -93,6 +93,7 @@ class PolicySet:
         """`rules` in order of policy name, then as written; `read_headers` decide elsewhere; `facts`: the data."""
         self.policies = policies
         self._facts = facts
+        self._ask: Ask = Asked
         # Shadow, deny, allow: one pass over the candidates then ends at the first match that is enforced.
         ordered = sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode])
         guarded = guarded_headers(ordered)
@@ -114,6 +115,17 @@ class PolicySet:
         other._facts = facts  # noqa: SLF001 - our own
         return other
 
+    def rebuilt(self, change: Callable[[Rule], Rule], ask: Ask) -> "PolicySet":
+        """The same policies with every rule changed, asked by what `ask` makes of a request."""
+        other = PolicySet([change(rule) for rule in self._rules], self.policies, facts=self._facts)
+        other._ask = ask
+        return other
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Every text that is written in an expression."""
+        return frozenset[str]().union(*(program.texts for rule in self._rules for program in rule.programs))
+
     @property
     def slow_conditions(self) -> tuple[tuple[str, str], ...]:
         """Rules (`policy/rule`) with an expression that is left to CEL's evaluator at each request, and for what."""
@@ -133,7 +145,7 @@ class PolicySet:
 
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
-        asked = Asked(request, subject, tenant, now, self._claims, self._facts)
+        asked = self._ask(request, subject, tenant, now, self._claims, self._facts)
         kind = self._kinds.of(asked)
         found = _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
         for place, candidate in enumerate(found.first):
@@ -174,7 +186,7 @@ class PolicySet:
 
     def evaluate_connection(self, connection: Connection) -> Verdict:
         """The verdict on a connection without HTTP; see `for_connections` for the rules that apply."""
-        asked = asked_of_connection(connection, self._facts)
+        asked = asked_of_connection(connection, self._facts, self._ask)
         positions = self._ports.candidates(connection.destination.port, caller(asked))
         rules = (self._connection_rules[position].candidate(asked) for position in positions)
         candidates = (candidate for candidate in rules if candidate is not None)

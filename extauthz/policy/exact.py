@@ -22,6 +22,31 @@ def loose_reads(root: Any, names: dict[int, str]) -> frozenset[Key]:  # noqa: AN
     return frozenset(walk.loose)
 
 
+def is_direct(root: Any, names: dict[int, str]) -> bool:  # noqa: ANN401
+    """Whether an expression is one read, or one key of a map, and nothing else."""
+    ident, links = links_of(root)
+    is_name = ident.WhichOneof("expr_kind") == "ident_expr" and ident.id in names
+    return bool(is_name and len(links) <= 1 and not root.select_expr.test_only)
+
+
+def texts_of(checked: Any) -> frozenset[str]:  # noqa: ANN401 - a cel.expr.CheckedExpr
+    """Every text that is written in an expression."""
+    found: set[str] = set()
+    waiting = [checked.expr]
+    while waiting:
+        node = waiting.pop()
+        if node.const_expr.WhichOneof("constant_kind") == "string_value":
+            found.add(node.const_expr.string_value)
+        kind = node.WhichOneof("expr_kind")
+        if kind == "call_expr":
+            waiting += [node.call_expr.target, *node.call_expr.args]
+        elif kind == "list_expr":
+            waiting += node.list_expr.elements
+        else:
+            waiting += _parts(node, kind)
+    return frozenset(found)
+
+
 class _Walk:
     def __init__(self, names: dict[int, str]) -> None:
         self._names = names
@@ -74,7 +99,7 @@ class _Walk:
             return ident.id in self._names
         if kind == "list_expr":
             return all(map(self._is_plain, node.list_expr.elements))
-        return kind == "const_expr" or (kind == "call_expr" and node.call_expr.function == GET)
+        return bool(kind == "const_expr" or (kind == "call_expr" and node.call_expr.function == GET))
 
 
 def _parts(node: Any, kind: str | None) -> list[Any]:  # noqa: ANN401

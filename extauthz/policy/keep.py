@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from extauthz.model.keeping import Range, Ranges, ranges_of
+from extauthz.model.keeping import Range
 from extauthz.model.kept import ADDRESSES, OTHERS, claim_name, header_name, query_name
 from extauthz.policy.attributes import claim_read, header_read, query_read
 from extauthz.policy.parts import AddressPart, Part
@@ -35,7 +35,7 @@ class PolicyReads(Struct, frozen=True):
     query: tuple[str, ...]
     claims: tuple[str, ...]
     others: tuple[str, ...]
-    ranges: dict[str, Ranges]
+    blocks: dict[str, list[tuple[int, Range]]]  # by attribute: (version, (first, last)) of the addresses that are named
     literals: frozenset[str]
 
 
@@ -88,7 +88,7 @@ def policy_reads(rules: Iterable[Rule]) -> PolicyReads:
         tuple(sorted(query)),
         tuple(sorted(claims)),
         tuple(sorted(others)),
-        {name: ranges_of(found) for name, found in blocks.items()},
+        blocks,
         frozenset(literals),
     )
 

@@ -132,9 +132,7 @@ class AddressSet(Struct, frozen=True, gc=False):
     def ranges(self) -> list[tuple[int, tuple[int, int]]]:
         """(version, (first, last)) of every range."""
         return [
-            (version, pair)
-            for version in (4, 6)
-            for pair in zip(self.lows[version], self.highs[version], strict=True)
+            (version, pair) for version in (4, 6) for pair in zip(self.lows[version], self.highs[version], strict=True)
         ]
 
     def blocks(self) -> list[str]:

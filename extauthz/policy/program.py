@@ -53,6 +53,8 @@ class Program(Struct, frozen=True, gc=False):
     headers: frozenset[str] = frozenset()  # request headers that are read by constant names, in lower case
     reads: tuple[tuple[str, str | None], ...] = ()  # every variable that is read, and its key; None: all of it
     loose: frozenset[tuple[str, str | None]] = frozenset()  # of these whose value is more than compared (see `exact`)
+    direct: bool = False  # one read and nothing else
+    texts: frozenset[str] = frozenset()  # that are written in it
 
 
 def by_cel(

@@ -344,7 +344,7 @@ Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class Read(_message.Message):
-    """A value is one text: "" absent, "?" there but not kept, "!" there but with no single reading, "=<JSON>" in the clear,
+    """A value is one text: "" absent, "?" there but not kept, "!" there but with no single reading, "#" an integer, "=<JSON>" in the clear,
     "~<hex>" a keyed pseudonym by tenant and month, "[~<hex> ~<hex>]" of a list. An address may add "@<low>-<high>".
     """
 
@@ -492,12 +492,15 @@ class Terms(_message.Message):
     IDENTITY_FIELD_NUMBER: _builtins.int
     PROOFS_FIELD_NUMBER: _builtins.int
     FORMATS_FIELD_NUMBER: _builtins.int
+    BLIND_FIELD_NUMBER: _builtins.int
     identity: _builtins.str
     """Digests: of who may call and whose tokens count; of what senders must prove."""
     proofs: _builtins.str
+    blind: _builtins.bool
+    """Nobody is asked who calls."""
     @_builtins.property
     def formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """By header the format that was asked for, and its longest length."""
+        """By header what FAPI rules ask of it: format, greatest length, values."""
 
     def __init__(
         self,
@@ -505,10 +508,11 @@ class Terms(_message.Message):
         identity: _builtins.str = ...,
         proofs: _builtins.str = ...,
         formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        blind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "identity", b"identity", "proofs", b"proofs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blind", b"blind", "formats", b"formats", "identity", b"identity", "proofs", b"proofs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

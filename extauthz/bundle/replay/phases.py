@@ -1,0 +1,149 @@
+"""How far a decision had come, read off its reason: what had been shown by then, and what nobody had looked at.
+
+Rule: a reason that is not listed counts as too early for anything to have been shown.
+"""
+
+from typing import Final, Literal
+
+from extauthz.guards import CHECKS
+from extauthz.model.kept import Kept
+from extauthz.model.reasons import Reason
+
+# token: a subject was identified. nobody: there was no credential. refused: there was one, or a service, that did not
+# count. unseen: nobody had looked.
+Identity = Literal["token", "nobody", "refused", "unseen"]
+
+_POLICY: Final = frozenset(
+    {
+        Reason.POLICY_ALLOWED,
+        Reason.BREAK_GLASS_ALLOWED,
+        Reason.POLICY_DENIED,
+        Reason.CONDITION_ERROR,
+        Reason.NO_POLICY_MATCHED,
+        Reason.SCOPE_INSUFFICIENT,
+    }
+)
+# Behind everything else: what was proven once may not be used again.
+LAST: Final = frozenset({Reason.PROOF_REPLAYED, Reason.SIGNED_BODY_REPLAYED, Reason.REPLAY_STORE_UNAVAILABLE})
+_SIGNATURES: Final = frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_INVALID, Reason.SIGNED_BODY_INVALID})
+_GUARDS: Final = frozenset(
+    {
+        Reason.TENANT_MISSING,
+        Reason.TENANT_UNKNOWN,
+        Reason.TENANT_CONFLICT,
+        Reason.TENANT_MISMATCH,
+        Reason.STEP_UP_REQUIRED,
+        Reason.AUTHENTICATION_CONTEXT_REQUIRED,
+        Reason.FAPI_FINANCIAL_ID_MISMATCH,
+        Reason.TOKEN_REVOKED,
+    }
+)
+_PROOFS: Final = frozenset(
+    {
+        Reason.CERTIFICATE_MISSING,
+        Reason.CERTIFICATE_MISMATCH,
+        Reason.PROOF_MISSING,
+        Reason.PROOF_INVALID,
+        Reason.PROOF_KEY_MISMATCH,
+        Reason.PROOF_NONCE_REQUIRED,
+        Reason.TOKEN_BINDING_UNVERIFIED,
+    }
+)
+_IDENTITY: Final = frozenset(
+    {
+        Reason.SCHEME_UNSUPPORTED,
+        Reason.CREDENTIAL_IN_QUERY,
+        Reason.CREDENTIAL_IN_BODY,
+        Reason.CREDENTIAL_REPEATED,
+        Reason.CREDENTIAL_MALFORMED,
+        Reason.TOKEN_MALFORMED,
+        Reason.TOKEN_ENCRYPTED,
+        Reason.TOKEN_HEADER_REFUSED,
+        Reason.TOKEN_TYPE_REFUSED,
+        Reason.TOKEN_KIND_REFUSED,
+        Reason.TOKEN_ALGORITHM_REFUSED,
+        Reason.TOKEN_ISSUER_REFUSED,
+        Reason.TOKEN_KEY_UNKNOWN,
+        Reason.TOKEN_SIGNATURE_INVALID,
+        Reason.TOKEN_AUDIENCE_REFUSED,
+        Reason.TOKEN_CLAIM_INVALID,
+        Reason.TOKEN_EXPIRED,
+        Reason.TOKEN_NOT_YET_VALID,
+        Reason.TOKEN_LIFETIME_TOO_LONG,
+        Reason.TOKEN_BINDING_UNVERIFIED,
+        Reason.TOKEN_INACTIVE,
+        Reason.ROLES_INVALID,
+        Reason.TENANT_CLAIM_INVALID,
+        Reason.KEYS_UNAVAILABLE,
+        Reason.INTROSPECTION_UNAVAILABLE,
+        Reason.SERVICE_IDENTITY_MISSING,
+        Reason.SERVICE_IDENTITY_REFUSED,
+    }
+)
+# What operators order while a server runs is in no bundle.
+ORDERED: Final = frozenset({Reason.EMERGENCY_DENIED, Reason.TOKEN_REVOKED, Reason.BREAK_GLASS_ALLOWED})
+# The server's own trouble: nothing of it tells what the bundle would have said.
+TROUBLE: Final = frozenset(
+    {
+        Reason.NO_BUNDLE,
+        Reason.BUNDLE_TOO_OLD,
+        Reason.JOURNAL_UNAVAILABLE,
+        Reason.OVERLOADED,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.DRAINING,
+        Reason.INTERNAL_ERROR,
+    }
+)
+_NO_TOKEN: Final = "EX-01"  # noqa: S105 - the id of a check
+_STEP_UP: Final = frozenset({"ST-01", "ST-02"})
+# The FAPI headers come before the credential; these come before them, or instead.
+_BEFORE_HEADERS: Final = frozenset({Reason.NO_PROFILE, Reason.PATH_AMBIGUOUS, Reason.EMERGENCY_DENIED})
+_HEADERS: Final = frozenset({Reason.FAPI_HEADER_MISSING, Reason.FAPI_HEADER_INVALID})
+
+
+def identity_of(check: str, reason: Reason, kept: Kept) -> Identity:
+    """What had become of the question who calls."""
+    if kept.caller.kind == "token":
+        return "token"
+    if kept.caller.kind == "service":
+        return "nobody"  # a service calls in its own name only without a credential
+    if kept.profile.blind:
+        return "unseen"
+    if reason is Reason.NO_CREDENTIAL:
+        return "nobody" if check == _NO_TOKEN or check in _STEP_UP else "unseen"
+    if reason in _IDENTITY:
+        return "refused"
+    return "nobody" if reason in _POLICY | _GUARDS else "unseen"
+
+
+def after_proofs(reason: Reason) -> bool:
+    """Whether the sender of a token had been proven to be the one it was given to."""
+    return reason in _POLICY | LAST | _SIGNATURES | _GUARDS or reason is Reason.EMERGENCY_DENIED
+
+
+def after_signatures(reason: Reason) -> bool:
+    """Whether signatures of the request had been verified."""
+    return reason in _POLICY | LAST
+
+
+def refused_by_proof(reason: Reason) -> bool:
+    """Whether that is what the request was refused for: by the token's sender, or by a signature."""
+    return reason in _PROOFS | _SIGNATURES
+
+
+def headers_passed(check: str, reason: Reason, kept: Kept) -> frozenset[str]:
+    """The headers that FAPI rules had found good by then, as far as they were sent."""
+    names = list(kept.profile.formats)
+    if reason in _BEFORE_HEADERS:
+        return frozenset()
+    if reason in _HEADERS:
+        refused = [place for place, name in enumerate(names) if CHECKS.get(name, name) == check]
+        names = names[: refused[0] if refused else 0]
+    return frozenset(names)
+
+
+def header_refused(check: str, reason: Reason, kept: Kept) -> str:
+    """The header that was found malformed; "" when none was."""
+    if reason is not Reason.FAPI_HEADER_INVALID:
+        return ""
+    return next((name for name in kept.profile.formats if CHECKS.get(name, name) == check), "")
