@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from extauthz.admin import AdminOptions
 from extauthz.bundle.finding import BundleError, Finding, dotted
+from extauthz.bundle.syntax import NO_LINES
 from extauthz.bundle.tree import Tree, bind, parse_yaml
 from extauthz.journal import JournalOptions
 from extauthz.model.problems import suggestion
@@ -98,7 +99,7 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Sequence
     merged = copy.deepcopy(tree.value)
     for override in overrides:
         _put(merged, override)
-    bound = bind(Tree(tree.file, merged, tree.lines), Settings)
+    bound = bind(Tree(tree.file, tree.lines, merged), Settings)
     if isinstance(bound, Settings):
         if errors:
             raise SettingsError(errors)
@@ -108,7 +109,7 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Sequence
 
 def _read_file(file: Path | None, errors: list[str]) -> Tree | None:
     if file is None:
-        return Tree("", {})
+        return Tree("", NO_LINES)
     try:
         trees = parse_yaml(file.read_bytes(), str(file))
     except OSError as error:
@@ -125,7 +126,7 @@ def _read_file(file: Path | None, errors: list[str]) -> Tree | None:
             str(trees[0].error((), f"must be a mapping of sections{suggestion('', list(_fields(Settings)))}"))
         )
         return None
-    return trees[0] if trees else Tree(str(file), {})
+    return trees[0] if trees else Tree(str(file), NO_LINES)
 
 
 def _from_environment(environ: Mapping[str, str], errors: list[str]) -> Iterator[_Override]:

@@ -70,6 +70,7 @@ def read_documents(files: Mapping[str, bytes], memory: Memory | None = None) -> 
             elif path.endswith(_YAML):
                 for place, tree in enumerate(memory.trees(files[path], path)):
                     _add_document(documents, tree, seen, memory.binder(path, place))
+                    tree.lines.pack()  # the rest is asked seldom
         except BundleError as error:
             documents.findings.extend(error.findings)
             if not path.startswith(_DATA):

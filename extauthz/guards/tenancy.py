@@ -74,8 +74,10 @@ class TenancyGuard(Struct, frozen=True):
             return Refusal(Reason.TENANT_MISSING, "JWT-20", "neither the request nor the subject names a tenant")
         else:
             tenant = subject.tenant
-        if tenant not in self.registry:
+        registered = self.registry.get(tenant)
+        if registered is None:
             return Refusal(Reason.TENANT_UNKNOWN, "T-57", "the tenant is not registered")
+        tenant = registered.id  # the registry's own text: what the request brought is kept by nobody
         if tenant == subject.tenant:
             return Resolved(tenant)
         for grant in self.grants:

@@ -5,6 +5,7 @@ Rule 2: subjects and addresses are written as pseudonyms only.
 """
 
 from collections.abc import Mapping
+from sys import intern
 from time import gmtime, strftime
 from typing import Any, Literal
 
@@ -167,7 +168,8 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, ke
     """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
     facts, decision = record.facts, record.decision
     evidence, reason = decision.evidence, decision.reason
-    subject, tenant, period = evidence.subject, evidence.tenant, time[:7]
+    # Kept with each pseudonym: one text for all of a month.
+    subject, tenant, period = evidence.subject, evidence.tenant, intern(time[:7])
     check, detail = ("", "") if isinstance(decision, Allow) else (decision.check, decision.detail)
     # In the order of the fields: with more than 15 names Python calls anything at ten times the cost.
     event = DecisionEvent(
