@@ -40,7 +40,7 @@ def measure(bench: Bench, cells: Sequence[Cell], rounds: int, seconds: float) ->
         turn = number % len(cells)
         for cell in (*cells[turn:], *cells[:turn]):
             order = list(bench.targets) if number % 2 == 0 else list(reversed(bench.targets))
-            samples = {target.name: _retried(partial(bench.run, cell, target, seconds)) for target in order}
+            samples = {target.name: retried(partial(bench.run, cell, target, seconds)) for target in order}
             row = [samples[target.name] for target in bench.targets]
             found[cell.name].append(row)
             mine, base = row
@@ -51,7 +51,7 @@ def measure(bench: Bench, cells: Sequence[Cell], rounds: int, seconds: float) ->
     return found
 
 
-def _retried(run: Callable[[], Sample]) -> Sample:
+def retried(run: Callable[[], Sample]) -> Sample:
     """A machine that stood still for a moment is no result; three times in a row is."""
     for _ in range(ATTEMPTS - 1):
         try:
@@ -119,9 +119,9 @@ def compare(measured: Sequence[Cell], rounds: int, seconds: float, settings: Seq
         issuer = start_issuer(work, stack)
         mine = servers.start_extauthz(work, stack, issuer, settings)
         asked = officers(issuer, QUESTIONS, CALLERS)
-        answer = _warm_up(mine, asked)
+        answer = warm_up(mine, asked)
         base = servers.start_noop(work, stack, answer[5:])
-        _warm_up(base, asked)
+        warm_up(base, asked)
         transport = servers.transport_kind(mine)
         size = len(asked[0].body)
         report.say(f"transport {transport}, a question of {size} bytes, an answer of {len(answer)}")
@@ -129,7 +129,7 @@ def compare(measured: Sequence[Cell], rounds: int, seconds: float, settings: Seq
     return summary([row(cell, found[cell.name]) for cell in measured], transport, rounds, seconds)
 
 
-def _warm_up(target: Target, asked: Sequence[Question]) -> bytes:
+def warm_up(target: Target, asked: Sequence[Question]) -> bytes:
     """One of many answers; ends here unless all are an explicit yes of one size."""
     client = Client(target.address, GRPC_HEADERS, timeout=5)
     for _ in range(2):

@@ -27,7 +27,7 @@ from loadtest import report, servers
 REFERENCE = servers.HOME / "reference" / "instructions.json"
 TOLERANCE = 0.05
 CHECKS = 100  # of each kind
-_NOTHING, _YARDSTICK = "nothing", "yardstick"
+NOTHING, _YARDSTICK = "nothing", "yardstick"
 INSTALL = "valgrind is not installed (Debian: apt-get install valgrind): instructions are not counted"
 
 
@@ -65,7 +65,7 @@ def inner() -> None:
     from loadtest.points import BANK_CASES, bank, questions, token  # noqa: PLC0415 - only here are they needed
 
     point = bank()
-    kinds: dict[str, Callable[[], object]] = {_NOTHING: lambda: None, _YARDSTICK: lambda: yardstick(10 * CHECKS)}
+    kinds: dict[str, Callable[[], object]] = {NOTHING: lambda: None, _YARDSTICK: lambda: yardstick(10 * CHECKS)}
     for case in BANK_CASES:
         credentials = [token(case, number) for number in range(4)]
         warm, asked = (questions(case, credentials, first, CHECKS) for first in (0, CHECKS))
@@ -77,15 +77,16 @@ def inner() -> None:
     gc.freeze()
     gc.disable()
     for name, run in kinds.items():
-        _control("--instr=on")
+        control("--instr=on")
         run()
-        _control(f"--dump={name}")
-        _control("--instr=off")
-        _control("--zero")
+        control(f"--dump={name}")
+        control("--instr=off")
+        control("--zero")
     point.close()
 
 
-def _control(order: str) -> None:
+def control(order: str) -> None:
+    """Tell callgrind, below which this process runs."""
     done = subprocess.run(  # noqa: S603 - our own command
         [shutil.which("callgrind_control") or "", order, str(os.getpid())], check=True, capture_output=True, text=True
     )
@@ -105,7 +106,7 @@ def count() -> dict[str, int]:
         if done.returncode:
             sys.exit(f"valgrind ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         found = read(Path(work))
-    nothing = found.pop(_NOTHING)
+    nothing = found.pop(NOTHING)
     return {name: total - nothing for name, total in found.items()}
 
 
