@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from extauthz.admin.status import BundleStatus, Status
+from extauthz.admin.status import BundleStatus, CandidateStatus, Status
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e}
@@ -63,6 +63,7 @@ def render(status: Status) -> bytes:
             },
         ),
         _list("Findings of the last attempt", bundle.last_findings),
+        *_candidate(status.candidate),
         _rows(
             "Keys",
             ("issuer", "from", "keys", "age", "last error", "introspection"),
@@ -100,6 +101,37 @@ def render(status: Status) -> bytes:
         "<p><a href=/status>status</a> · <a href=/metrics>metrics</a> · <a href=/readyz>readiness</a>",
     ]
     return "\n".join(part for part in parts if part).encode()
+
+
+def _candidate(candidate: CandidateStatus | None) -> list[str]:
+    """What would change if it were in force."""
+    if candidate is None:
+        return []
+    found = candidate.comparison
+    facts = {
+        "revision": candidate.revision or "none",
+        "digest": candidate.digest,
+        "source": candidate.source,
+        "last attempt": candidate.last_result,
+        "sample": f"{100 * candidate.sample:g} %",
+        "may be promoted": "yes" if candidate.promotable else f"no: {'; '.join(candidate.not_promotable_because)}",
+    }
+    if found is None:
+        return [_facts("Candidate", facts), _list("Findings of the candidate", candidate.last_findings)]
+    facts |= {
+        "beside": found.live_revision,
+        "compared": f"{found.compared} checks in {_span(found.seconds)}, {found.errors} failed",
+        "not compared": ", ".join(f"{count} {cause}" for cause, count in _by_count(found.skipped)),
+    }
+    groups = [
+        (each.change.replace("_", " "), each.policy, each.rule, each.tenant, each.count, each.example)
+        for each in found.groups
+    ]
+    return [
+        _facts("Candidate", facts),
+        _list("Findings of the candidate", candidate.last_findings),
+        _rows("Disagreements", ("change", "policy", "rule", "tenant", "checks", "for example"), groups),
+    ]
 
 
 def _readiness(status: Status) -> str:

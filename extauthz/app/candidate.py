@@ -49,7 +49,7 @@ class Candidate:
     ) -> None:
         """Nothing is opened yet."""
         self._options, self._answers = settings.bundle.compared, settings.answers
-        self._live, self._metrics, self._note = live, metrics, note
+        self._live, self._metrics, self._note, self._clock = live, metrics, note, clock
         self.held = Live(approver_keys=settings.emergencies.key_ids)  # decides nothing
         self.source = (
             BundleSource(self._options, self.held, self._on_load, clock=clock) if self._options is not None else None
@@ -80,7 +80,7 @@ class Candidate:
         if options.sample:
             how = BesideOptions(options.sample, options.max_share)
             settled = partial(settle, options=self._answers)
-            self._beside = Beside(self._live, self.held, how, settled, journal, self._metrics)
+            self._beside = Beside(self._live, self.held, how, settled, journal, self._metrics, self._clock)
         return self._beside
 
     def status(self) -> CandidateStatus | None:

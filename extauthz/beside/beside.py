@@ -11,7 +11,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final, Protocol
@@ -85,18 +85,20 @@ class Beside:
         settle: Settle,
         journal: Recorder,
         metrics: Counter,
-        budget: Budget | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Of `candidate` only what it holds is used: it decides nothing."""
+        """Of `candidate` only what it holds is used: it decides nothing. `clock` is in seconds since the epoch."""
         self._live, self._candidate, self._settle = live, candidate, settle
-        self._journal, self._metrics = journal, metrics
-        self.budget = budget or Budget(options.max_share)
+        self._journal, self._metrics, self._clock = journal, metrics, clock
+        self.budget = Budget(options.max_share)
         self._limit = _ALL if options.sample >= 1 else f"{int(options.sample * 16**_DIGITS):0{_DIGITS}x}"
         self._waiting: deque[Waiting] = deque()
         self._subject = LiveSubject()
         self._pair: Pair | None = None
         self._tally: Tally | None = None
         self._at_work = Lock()
+        self._making = Lock()  # of counts, once for each pair
+        self._logged: set[str] = set()
 
     # --- on the path
 
@@ -139,18 +141,17 @@ class Beside:
         try:
             self._compare_some()
         except Exception as error:  # noqa: BLE001 - nothing that happens here may reach an answer
-            log.error("comparing with the candidate failed at %s", _place(error))  # noqa: TRY400 - texts may quote
+            place = _place(error)
+            if place not in self._logged:  # once for each
+                self._logged.add(place)
+                log.error("comparing with the candidate failed at %s", place)  # noqa: TRY400 - texts may quote
         finally:
             self._at_work.release()
 
     def comparison(self) -> Comparison | None:
         """What has been found about the candidate that is here now; None when there is none."""
-        live, candidate, tally = self._live.latest, self._candidate.latest, self._tally
-        if live is None or candidate is None:
-            return None
-        if tally is None or not tally.is_of(live, candidate):
-            return Tally(live, candidate, time.monotonic).comparison()
-        return tally.comparison()
+        tally = self._counted()
+        return tally.comparison() if tally is not None else None
 
     # --- comparing
 
@@ -167,55 +168,59 @@ class Beside:
 
     def _compare(self, waiting: Waiting, records: list[CandidateRecord]) -> str:
         """What came of it; "" when it was skipped."""
-        pair, tally = self._current()
-        if pair is None or tally is None or waiting.world is not pair.live:
+        live, candidate, tally = self._live.current, self._candidate.latest, self._counted()
+        if live is None or candidate is None or tally is None or waiting.world is not live:
             return self._skip("changed")
-        if waiting.orders is not waiting.world.orders.listed:
+        if waiting.orders is not live.orders.listed:
             return self._skip("changed")
-        at = waiting.record.time + waiting.record.duration
-        if time.time() - at > _LATE_SECONDS:
+        now = self._clock()
+        if now - waiting.record.time - waiting.record.duration > _LATE_SECONDS:
             return self._skip("late")
         try:
-            found = evaluate(waiting, pair, self._subject, self._settle)
+            found = evaluate(waiting, self._paired(live, candidate), self._subject, self._settle)
         except Exception as error:  # noqa: BLE001 - a candidate that fails is what we want to know about
             tally.failed()
-            self._note_failure(error, waiting, pair, tally, records)
+            self._note_failure(error, waiting, candidate, tally, records)
             return "failed"
         if isinstance(found, str):
             return self._skip(found)
         decision, difference = found
-        if difference is not None and _may_have_ended_meanwhile(waiting.record, decision):
+        if difference is not None and _may_have_ended_meanwhile(waiting.record, decision, now):
             return self._skip("changed")
         tally.compared()
         if difference is None:
             return "agreed"
         tally.differed(difference, waiting.record.decision_id)
         self._metrics.disagreement(difference.change, difference.policy)
-        records.append(
-            CandidateRecord(waiting.record, pair.candidate.revision, pair.candidate.digest, difference, decision)
-        )
+        records.append(CandidateRecord(waiting.record, candidate.revision, candidate.digest, difference, decision))
         return "disagreed"
 
-    def _current(self) -> tuple[Pair | None, Tally | None]:
-        """The two bundles as they are now; their counts begin anew when either is another."""
-        live, candidate = self._live.current, self._candidate.latest
-        if live is None or candidate is None:
-            return None, None
-        pair, tally = self._pair, self._tally
+    def _paired(self, live: Snapshot, candidate: Snapshot) -> Pair:
+        pair = self._pair
         if pair is None or pair.live is not live or pair.source is not candidate:
             pair = self._pair = make_pair(live, candidate, self._subject)
+        return pair
+
+    def _counted(self) -> Tally | None:
+        """The counts of the two bundles as they are now, which begin anew when either is another; None without one."""
+        live, candidate, tally = self._live.latest, self._candidate.latest, self._tally
+        if live is None or candidate is None:
+            return None
         if tally is None or not tally.is_of(live, candidate):
-            tally = self._tally = Tally(live, candidate, time.monotonic)
-        return pair, tally
+            with self._making:
+                tally = self._tally
+                if tally is None or not tally.is_of(live, candidate):
+                    tally = self._tally = Tally(live, candidate, time.monotonic)
+        return tally
 
     def _note_failure(
-        self, error: Exception, waiting: Waiting, pair: Pair, tally: Tally, records: list[CandidateRecord]
+        self, error: Exception, waiting: Waiting, candidate: Snapshot, tally: Tally, records: list[CandidateRecord]
     ) -> None:
         place = _place(error)
         if place not in tally.places:  # once for each
             tally.places.add(place)
-            log.error("the candidate `%s` failed at %s", pair.candidate.revision, place)
-        records.append(CandidateRecord(waiting.record, pair.candidate.revision, pair.candidate.digest, error=place))
+            log.error("the candidate `%s` failed at %s", candidate.revision, place)
+        records.append(CandidateRecord(waiting.record, candidate.revision, candidate.digest, error=place))
 
     def _record(self, records: list[CandidateRecord]) -> None:
         if not self._journal.record_candidates(records) and self._tally is not None:
@@ -223,16 +228,16 @@ class Beside:
 
     def _skip(self, cause: Skip) -> str:
         self._metrics.candidate_skipped(cause)
-        tally = self._tally
+        tally = self._counted()
         if tally is not None:
             tally.skipped(cause)
         return ""
 
 
-def _may_have_ended_meanwhile(record: DecisionRecord, candidate: Decision) -> bool:
+def _may_have_ended_meanwhile(record: DecisionRecord, candidate: Decision, now: float) -> bool:
     """Whether one of the two follows from an emergency, and another second has begun since."""
     emergency = record.decision.evidence.emergency or candidate.evidence.emergency
-    return bool(emergency) and int(time.time()) != int(record.time)
+    return bool(emergency) and int(now) != int(record.time)
 
 
 def _place(error: Exception) -> str:

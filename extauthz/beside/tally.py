@@ -27,10 +27,9 @@ class Tally:
 
     def is_of(self, live: Snapshot, candidate: Snapshot) -> bool:
         """Whether it counts these; other keys make no other bundle."""
-        return (live.digest, live.revision) == (self._live.digest, self._live.revision) and (
-            candidate.digest,
-            candidate.revision,
-        ) == (self._candidate.digest, self._candidate.revision)
+        if live is self._live and candidate is self._candidate:
+            return True
+        return _name(live) == _name(self._live) and _name(candidate) == _name(self._candidate)
 
     def compared(self) -> None:
         """Both have decided a Check."""
@@ -82,3 +81,7 @@ class Tally:
     def _begin(self) -> None:
         if self._began is None:
             self._began = self._ticks()
+
+
+def _name(world: Snapshot) -> tuple[str, str]:
+    return world.digest, world.revision

@@ -12,9 +12,11 @@ from typing import Any
 import click
 from msgspec import json
 
+from extauthz.bundle.compare import CHANGES
 from extauthz.cli import ExitCode
 from extauthz.journal import JournalError, VerifyReport
 from extauthz.journal.bounds import MAX_UNSIGNED, MAX_UNSIGNED_SECONDS, Bounds
+from extauthz.journal.candidates import read_candidate
 from extauthz.journal.chain import Line, parse_line
 from extauthz.journal.keys import load_public_key
 from extauthz.journal.places import journals, verify_all
@@ -26,6 +28,7 @@ from extauthz.journal.segments import segment_numbers, segment_path
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_OF_CANDIDATES = frozenset({"decision_id", "change"})  # what one asks for when events of candidates are meant too
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -119,16 +122,18 @@ Examples:
   extauthz audit show journal --decision-id 0190b2c4-7d1e-7cc0-8a3e-5a9f7f3b1c11
   extauthz audit show journal --tenant acme --outcome deny --since 1h
   extauthz audit show journal --emergency g-3f9a0c6b1d2e4f58
+  extauthz audit show journal --change deny_to_allow --since 1d
   extauthz audit show journal --reason token_expired --since 2026-11-23T10:00:00Z | jq .event.decision.host
 """,
 )
 @_DIRECTORY
-@click.option("--decision-id", help="This decision (x-authz-decision-id).")
+@click.option("--decision-id", help="This decision (x-authz-decision-id), and what a candidate would have decided.")
 @click.option("--tenant", help="Decisions about this tenant.")
 @click.option("--reason", help="Decisions with this reason code.")
 @click.option("--outcome", type=click.Choice(["allow", "deny", "undecided"]), help="Decisions that ended so.")
 @click.option("--subject", help="Decisions about this pseudonym (see `extauthz audit pseudonym`).")
 @click.option("--emergency", metavar="ID", help="Decisions by this freeze or break glass, and what became of it.")
+@click.option("--change", type=click.Choice(CHANGES), help="What a candidate bundle would have decided otherwise.")
 @click.option("--since", help="From this time on: RFC 3339, or so long ago: 90s, 15m, 2h, 7d.")
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
 def show_command(directory: Path, since: str | None, everything: bool, **wanted: str | None) -> None:  # noqa: FBT001 - click passes by name
@@ -157,12 +162,15 @@ def _records(directory: Path) -> Iterator[tuple[bytes, Line]]:
 
 
 def _matches(record: Line, conditions: dict[str, str], *, everything: bool) -> bool:
-    decision = read_decision(bytes(record.event))
+    event = bytes(record.event)
+    decision = read_decision(event)
     if decision is None:
+        if not _OF_CANDIDATES.isdisjoint(conditions) and (candidate := read_candidate(event)) is not None:
+            return all(getattr(candidate, name, None) == value for name, value in conditions.items())
         if conditions.keys() == {"emergency"}:
             return _is_about(record, conditions["emergency"])
         return everything and not conditions
-    return all(getattr(decision, name) == value for name, value in conditions.items())
+    return all(getattr(decision, name, None) == value for name, value in conditions.items())
 
 
 def _is_about(record: Line, emergency: str) -> bool:

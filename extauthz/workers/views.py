@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from extauthz.admin import BundleStatus, JournalStatus, Status, TransportStatus, WorkerStatus
+from extauthz.admin import BundleStatus, CandidateStatus, JournalStatus, Status, TransportStatus, WorkerStatus
+from extauthz.bundle.compare import judge, together
 from extauthz.telemetry import Totals
 from extauthz.telemetry.families import counter, gauge
 from extauthz.workers.channel import ChannelError
@@ -25,6 +26,8 @@ log = logging.getLogger("extauthz.workers")
 T = TypeVar("T")
 
 _NOBODY = "no worker is ready"
+_APART = "workers do not compare the same two bundles"
+_GROUPS = 20  # of disagreements, shown
 
 
 class Overview(Collector):
@@ -73,7 +76,8 @@ class Overview(Collector):
         addresses = ", ".join(seat.address for seat in self._seats)
         transport = replace(common.transport, address=addresses, serving=bool(serving), inflight=inflight)
         shared = {"bundle": common.bundle, "issuers": common.issuers, "emergencies": common.emergencies}
-        return replace(whole, transport=transport, **shared)
+        candidate = _candidate(common, list(found.values()))
+        return replace(whole, transport=transport, candidate=candidate, **shared)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of all workers, as of now."""
@@ -126,6 +130,23 @@ class Overview(Collector):
             position=sum(part.position for part in parts),
             failures=sum(part.failures for part in parts),
         )
+
+
+def _candidate(common: Status, found: Sequence[Status]) -> CandidateStatus | None:
+    """What all workers have seen of it, judged together."""
+    if common.candidate is None:
+        return None
+    parts = [status.candidate for status in found if status.candidate is not None]
+    compared = [part.comparison for part in parts if part.comparison is not None]
+    comparison = together(compared, _GROUPS) if len(compared) == len(found) else None
+    verdict = judge(comparison, common.candidate.gate)
+    return replace(
+        common.candidate,
+        seconds_spent=sum(part.seconds_spent for part in parts),
+        comparison=comparison,
+        promotable=verdict.passed,
+        not_promotable_because=verdict.reasons if comparison is not None or not compared else (_APART,),
+    )
 
 
 def _status(seat: Seat) -> tuple[int, Status] | None:
