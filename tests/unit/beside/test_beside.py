@@ -360,10 +360,11 @@ def test_an_undecided_live_answer_says_nothing_about_the_candidate(bench) -> Non
 
 def test_an_allow_that_could_not_be_written_would_be_refused(bench) -> None:
     """T-40: what would be answered is compared, not what the rule wanted."""
-    unsafe = ALL + """    obligations: {upstreamHeaders: {x-note: "request.headers['x-said']"}}\n"""
+    said = ", ".join(f"x-note-{number}: \"request.headers['x-said']\"" for number in range(5))
+    unsafe = f"{ALL}    obligations: {{upstreamHeaders: {{{said}}}}}\n"
     found = bench(bundle(unsafe))
     assert found.ask(a_check("/accounts/1", "open.test", "", ("x-said", "fine"))).allowed
-    assert found.ask(a_check("/accounts/1", "open.test", "", ("x-said", "x" * 17_000))).allowed
+    assert found.ask(a_check("/accounts/1", "open.test", "", ("x-said", "x" * 4_000))).allowed
     assert {"obligations": 1, "allow_to_deny": 1} == found.outcome[1]
     assert {("allow_to_deny", "internal_error"), ("obligations", "policy_allowed")} == {
         (event.change, event.reason) for event in found.events()
