@@ -4,7 +4,7 @@ Rule 1: it serves fairness under overload and nothing else; a wrong guess costs 
 Rule 2: it holds no credential, and only so many entries.
 """
 
-from extauthz.wire import peek_credential
+from extauthz.wire import peek_credential, peek_own_signature
 
 
 class Callers:
@@ -36,6 +36,9 @@ class Callers:
         found = self._young.get(key)
         return found if found is not None else self._old.get(key)
 
-    def is_stranger(self, raw: bytes) -> bool:
-        """Whether the Check `raw` seems to have a credential, and one that is not known."""
-        return self.whose(raw) is None and peek_credential(raw) != b""
+    def needs_verifying(self, raw: bytes) -> bool:
+        """Whether the Check `raw` seems to bring a signature that was not verified before.
+
+        That of a credential which is not known, or one of its own: a DPoP proof, a signed request.
+        """
+        return peek_own_signature(raw) or (self.whose(raw) is None and peek_credential(raw) != b"")

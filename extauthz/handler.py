@@ -106,9 +106,9 @@ class Handler:
         """The tenant a Check seems to come from, without reading it; "" for credentials that were never verified."""
         return self._callers.whose(raw) or ""
 
-    def is_stranger(self, raw: bytes) -> bool:
+    def needs_verifying(self, raw: bytes) -> bool:
         """Whether a Check seems to have a credential that was not verified before, without reading it."""
-        return self._callers.is_stranger(raw)
+        return self._callers.needs_verifying(raw)
 
     def refuse(self, reason: Reason) -> bytes:
         """An explicit Undecided without having looked at the Check: overload, deadline or drain; never recorded."""

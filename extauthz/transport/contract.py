@@ -61,8 +61,8 @@ class Answerer(Protocol):
         """Whose Check it seems to be, at next to no cost and for fairness alone; "" where that is not known."""
         ...
 
-    def is_stranger(self, raw: bytes) -> bool:
-        """Whether it seems to have a credential that was not verified before; as cheap, and as rough."""
+    def needs_verifying(self, raw: bytes) -> bool:
+        """Whether it seems to bring a signature that was not verified before; as cheap, and as rough."""
         ...
 
     def refuse(self, reason: Reason) -> bytes:

@@ -97,7 +97,7 @@ class Desk:
 
     def _answer_ready(self) -> None:
         if self._costly_queue.is_full(len(self.costly)):
-            self.ready = self._turn_away_strangers(self.ready)
+            self.ready = self._turn_away_unverified(self.ready)
         if self._queue.stands and len(self.ready) > self._queue.places:
             self.ready = self._give_way(self.ready)
         size = min(_BATCH, self._queue.places)
@@ -110,14 +110,14 @@ class Desk:
         finally:
             self._deciding = 0
 
-    def _turn_away_strangers(self, ready: list[Call]) -> list[Call]:
+    def _turn_away_unverified(self, ready: list[Call]) -> list[Call]:
         """Without reading them: their signatures could not be verified in time."""
         answerer = self.answerer
         if answerer is None:
             return ready
         stay: list[Call] = []
         for call in ready:
-            if _glance(answerer.is_stranger, call, otherwise=False):
+            if _glance(answerer.needs_verifying, call, otherwise=False):
                 self._shed(call, "verification", Reason.OVERLOADED)
             else:
                 stay.append(call)

@@ -32,7 +32,7 @@ class _Echo:
     def whose(self, raw: bytes) -> str:  # noqa: ARG002 - as Answerer says
         return ""
 
-    def is_stranger(self, raw: bytes) -> bool:  # noqa: ARG002
+    def needs_verifying(self, raw: bytes) -> bool:  # noqa: ARG002
         return False
 
     def refuse(self, reason: Reason) -> bytes:

@@ -5,6 +5,8 @@ Rule 1: nothing is decided from it: it is not checked that these bytes are what 
 
 # CheckRequest's headers, as map entries or as HeaderValue: field 1 is the name, field 2 or 3 the value.
 _NAME = b"\x0a\x0dauthorization"
+# Names of headers that carry a signature for this one request.
+_OWN_SIGNATURES = (b"\x0a\x04dpop", b"\x0a\x0fsignature-input")
 _VALUE_TAGS = frozenset(b"\x12\x1a")
 
 
@@ -22,3 +24,8 @@ def peek_credential(raw: bytes) -> bytes:
         length |= raw[start] << 7
         start += 1
     return raw[start : start + length]
+
+
+def peek_own_signature(raw: bytes) -> bool:
+    """Whether there seems to be a DPoP proof or a message signature, which no cache can hold."""
+    return any(name in raw for name in _OWN_SIGNATURES)

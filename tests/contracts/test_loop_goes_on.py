@@ -68,7 +68,7 @@ class Faulty:
             raise self.glance
         return raw.decode()
 
-    def is_stranger(self, raw: bytes) -> bool:
+    def needs_verifying(self, raw: bytes) -> bool:
         if self.glance:
             raise self.glance
         return raw == b"nobody"

@@ -56,7 +56,7 @@ class Echo:
     def whose(self, raw: bytes) -> str:
         return raw[:1].decode()
 
-    def is_stranger(self, raw: bytes) -> bool:
+    def needs_verifying(self, raw: bytes) -> bool:
         return raw.startswith(b"forged")
 
     def refuse(self, reason: Reason) -> bytes:

@@ -243,7 +243,7 @@ def test_a_caller_whose_token_stays_in_the_cache_does_not_become_a_stranger(monk
     for raw in raws[1:]:
         callers.remember(raw, "other")
         handler.answer(Arrival(raws[0]))
-    assert ("acme", False) == (handler.whose(raws[0]), handler.is_stranger(raws[0]))
+    assert ("acme", False) == (handler.whose(raws[0]), handler.needs_verifying(raws[0]))
 
 
 def test_the_answer_may_be_a_denial_that_the_question_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ class Answers:
     def whose(self, raw):
         return ""
 
-    def is_stranger(self, raw):
+    def needs_verifying(self, raw):
         return False
 
     def refuse(self, reason):
