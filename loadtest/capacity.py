@@ -3,7 +3,8 @@
 First closed loops with more and more streams, by h2load, whose questions are all the same; then with different ones,
 by our own client: the most of these that are allowed a second is the capacity. Then constant rates of half, one, two
 and four times that, as of several Envoys, each followed by a calm rate, for the time that passes until it is answered
-normally. Latency counts from when a Check was due. Last, good tokens beside a flood of forged ones.
+normally; the same of Checks that each bring a signature to verify, for which the capacity is lower and a refusal is
+cheap beside it. Latency counts from when a Check was due. Last, good tokens beside a flood of forged ones.
 """
 
 import argparse
@@ -14,17 +15,18 @@ from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from extauthz.cli.demo_stack import start_issuer
 from loadtest import capacity_report, figures, flood, h2load, phases, report, servers
 from loadtest.http2 import Question
 from loadtest.openloop import Client, sharp_timers
-from loadtest.questions import OFFICERS, grpc_headers, officers
+from loadtest.questions import FORGERIES, OFFICERS, forgeries, grpc_headers, officers
 from loadtest.servers import Target
 from loadtest.tally import Tally
 
 ALLOWED = "200 policy_allowed"
+VERIFIED = "401 token_signature_invalid"  # what a forged token ends in: its signature was looked at
 REFUSALS = ("503 overloaded", "503 deadline_exceeded")
 STREAMS = (1, 2, 4, 8, 16, 32)
 FACTORS = (0.5, 1.0, 2.0, 4.0)
@@ -72,31 +74,41 @@ def find_capacity(target: Target, asked: Sequence[Question], seconds: float) -> 
     return max(found)
 
 
-def overload(
-    target: Target, asked: Sequence[Question], capacity: float, factor: float, seconds: float
-) -> dict[str, Any]:
+class Kind(NamedTuple):
+    """Checks of one price."""
+
+    name: str
+    asked: Sequence[Question]
+    decided: str  # the outcome that counts as goodput
+    capacity: float  # a second
+
+
+def overload(target: Target, kind: Kind, factor: float, seconds: float) -> dict[str, Any]:
     """A constant rate of `factor` times the capacity, then calm."""
+    capacity = kind.capacity
     client = Client(target.address, grpc_headers(TIMEOUT), connections=ENVOYS, timeout=TIMEOUT)
     steps = [(factor * capacity, seconds), (CALM * capacity, CALM_SECONDS)]
     try:
-        load = phases.run(client, steps, cycle(asked), seed=int(factor * 100))
+        load = phases.run(client, steps, cycle(kind.asked), seed=int(factor * 100))
     finally:
         client.close()
     during = phases.part(load, 0.0, seconds)
-    goodput = during.outcomes[ALLOWED] / seconds
+    goodput = during.outcomes[kind.decided] / seconds
     row: dict[str, Any] = {
+        "kind": kind.name,
+        "decided": kind.decided,
         "factor": factor,
         "offered_rps": round(sum(during.outcomes.values()) / seconds, 1),
         "goodput_rps": round(goodput, 1),
         "goodput_share": round(goodput / capacity, 4),
-        "admitted_ms": during.latency_ms(ALLOWED),
+        "admitted_ms": during.latency_ms(kind.decided),
         "outcomes": during.as_json(),
-        "recovery_seconds": phases.recovery(load, seconds, ALLOWED, P99_MS / 1000),
+        "recovery_seconds": phases.recovery(load, seconds, kind.decided, P99_MS / 1000),
         "client_cpu_share": load.client_share,
         "client_late_p99_ms": load.client_late_ms,
     }
     report.say(
-        f"{factor:g}x: {row['offered_rps']:.0f}/s offered, {row['goodput_share']:.1%} of capacity allowed,"
+        f"{kind.name}, {factor:g}x: {row['offered_rps']:.0f}/s offered, {row['goodput_share']:.1%} of capacity decided,"
         f" p99 {row['admitted_ms']['p99']:.2f} ms, calm after {row['recovery_seconds']:g} s,"
         f" {dict(during.outcomes)}"
     )
@@ -107,7 +119,7 @@ def judge(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What was missed, one line each."""
     missed = []
     for row in rows:
-        factor, where = row["factor"], f"at {row['factor']:g} times the capacity"
+        factor, where = row["factor"], f"{row['kind']}: at {row['factor']:g} times the capacity"
         goal = GOODPUT.get(factor)
         if goal is not None and row["goodput_share"] < goal:
             missed.append(f"{where} goodput is {row['goodput_share']:.1%} of capacity, at least {goal:.0%} is wanted")
@@ -117,9 +129,11 @@ def judge(rows: Sequence[dict[str, Any]]) -> list[str]:
             missed.append(
                 f"{where} calm came back after {row['recovery_seconds']:g} s, {RECOVERY_SECONDS:g} is the limit"
             )
-        silent = {name: each["count"] for name, each in row["outcomes"].items() if name not in (ALLOWED, *REFUSALS)}
+        silent = {
+            name: each["count"] for name, each in row["outcomes"].items() if name not in (row["decided"], *REFUSALS)
+        }
         if silent:
-            missed.append(f"{where} some were neither allowed nor refused explicitly: {silent}")
+            missed.append(f"{where} some were neither decided nor refused explicitly: {silent}")
     return missed
 
 
@@ -147,10 +161,15 @@ def main() -> int:
         with phases.quiet(core):
             capacity = find_capacity(target, asked, given.seconds)
             report.say(f"capacity: {capacity:.0f} Checks a second")
-            overloads = [overload(target, asked, capacity, factor, given.seconds) for factor in FACTORS]
+            forged = forgeries(issuer, FORGERIES)
+            verified = flood.find_capacity(target, forged, given.seconds / 2)
+            report.say(f"capacity for signatures: {verified:.0f} a second")
+            kinds = Kind("cached", asked, ALLOWED, capacity), Kind("signatures", forged, VERIFIED, verified)
+            overloads = [overload(target, kind, factor, given.seconds) for kind in kinds for factor in FACTORS]
             flooded = flood.measure(target, issuer, seconds=given.seconds)
         result = {
             "capacity_rps": round(capacity, 1),
+            "signatures_rps": round(verified, 1),
             "transport": servers.transport_kind(target),
             "pinned": core is not None,
             "timeout_seconds": TIMEOUT,

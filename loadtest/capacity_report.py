@@ -9,8 +9,8 @@ from loadtest import figures, flood, report, servers
 def write(result: dict[str, Any]) -> list[Path]:
     """capacity.json, plots and page."""
     closed, rows = result["closed_loop"], result["overload"]
-    streams = [row["streams"] for row in closed]
-    factors = [f"{row['factor']:g}x" for row in rows]
+    streams, goals = [row["streams"] for row in closed], result["goals"]["goodput_share"]
+    factors = [_name(row) for row in rows]
     plots = {
         "throughput": report.lines(
             "Closed loops: allowed a second", "streams", "Checks a second",
@@ -22,9 +22,9 @@ def write(result: dict[str, Any]) -> list[Path]:
             log=True,
         ),
         "goodput": report.bars(
-            "Overload: allowed, as a share of capacity (red: goal)", "share",
+            "Overload: decided, as a share of capacity (red: goal)", "share",
             [report.Series("goodput", factors, [row["goodput_share"] for row in rows])],
-            {f"{factor:g}x": goal for factor, goal in result["goals"]["goodput_share"].items()},
+            {_name(row): goals[row["factor"]] for row in rows if row["factor"] in goals},
         ),
         "overload": report.bars(
             "Overload: latency of the admitted, from when they were due", "ms",
@@ -35,10 +35,10 @@ def write(result: dict[str, Any]) -> list[Path]:
     tables = [
         report.Table(
             "Overload",
-            ("rate", "offered/s", "allowed/s", "share", "p50 ms", "p99 ms", "p99.9 ms", "calm after s", "client CPU"),
+            ("rate", "offered/s", "decided/s", "share", "p50 ms", "p99 ms", "p99.9 ms", "calm after s", "client CPU"),
             [
                 (
-                    *(f"{row['factor']:g}x", row["offered_rps"], row["goodput_rps"], row["goodput_share"]),
+                    *(_name(row), row["offered_rps"], row["goodput_rps"], row["goodput_share"]),
                     *(row["admitted_ms"][name] for name in ("p50", "p99", "p99.9")),
                     *(row["recovery_seconds"], row["client_cpu_share"]),
                 )
@@ -49,7 +49,7 @@ def write(result: dict[str, Any]) -> list[Path]:
             "Outcomes",
             ("rate", "outcome", "count", "p50 ms", "p99 ms"),
             [
-                (f"{row['factor']:g}x", name, each["count"], each["p50"], each["p99"])
+                (_name(row), name, each["count"], each["p50"], each["p99"])
                 for row in rows
                 for name, each in row["outcomes"].items()
             ],
@@ -58,3 +58,7 @@ def write(result: dict[str, Any]) -> list[Path]:
         report.Table("Measured on", ("", ""), list(result["environment"].items())),
     ]
     return report.write(servers.RESULTS, "capacity", result, plots, tables, result["missed"])
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['kind']} {row['factor']:g}x"

@@ -20,7 +20,7 @@ from extauthz.cli.demo_stack import Issuer, start_issuer
 from loadtest import phases, report, servers
 from loadtest.http2 import Question
 from loadtest.openloop import Client, poisson, sharp_timers
-from loadtest.questions import OFFICERS, forgeries, grpc_headers, officers
+from loadtest.questions import FORGERIES, OFFICERS, forgeries, grpc_headers, officers
 from loadtest.servers import Target
 from loadtest.tally import Tally
 
@@ -28,13 +28,12 @@ RATE = 200.0  # good tokens a second
 FACTOR = 2.0  # forged ones, of the capacity for them
 FEW = 8  # in flight while capacity is looked for
 TIMEOUT = 1.0
-_FORGED = 5000
 
 
 def measure(target: Target, issuer: Issuer, *, seconds: float, rate: float = RATE, rounds: int = 2) -> dict[str, Any]:
     """Capacity for forged tokens, and (calm, flooded) phases by turns."""
-    good, forged = officers(issuer, OFFICERS), forgeries(issuer, _FORGED)
-    capacity = _capacity(target, forged, seconds / 2)
+    good, forged = officers(issuer, OFFICERS), forgeries(issuer, FORGERIES)
+    capacity = find_capacity(target, forged, seconds / 2)
     report.say(f"capacity for forged tokens: {capacity:.0f} a second")
     rows = []
     for number in range(rounds):
@@ -49,7 +48,8 @@ def measure(target: Target, issuer: Issuer, *, seconds: float, rate: float = RAT
     return {"capacity_rps": round(capacity, 1), "good_rps": rate, "phases": rows}
 
 
-def _capacity(target: Target, forged: Sequence[Question], seconds: float) -> float:
+def find_capacity(target: Target, forged: Sequence[Question], seconds: float) -> float:
+    """How many of these are answered a second, with so few in flight that none is shed."""
     client = Client(target.address, grpc_headers(TIMEOUT), timeout=TIMEOUT)
     trial, start = 500, perf_counter()
     for _ in client.closed_loop(FEW, trial, cycle(forged)):

@@ -14,6 +14,7 @@ from loadtest.http2 import Question
 UNAVAILABLE = 503
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 OFFICERS = 2000  # different questions, of a hundredth as many callers
+FORGERIES = 5000
 _CALLERS = 20
 
 

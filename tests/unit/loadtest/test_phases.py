@@ -100,6 +100,8 @@ def test_rates_follow_each_other() -> None:
 
 def row(factor: float, **changed: Any) -> dict[str, Any]:
     good = {
+        "kind": "cached",
+        "decided": GOOD,
         "factor": factor,
         "goodput_share": 0.97,
         "admitted_ms": {"p99": 6.0},
