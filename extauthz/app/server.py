@@ -33,7 +33,7 @@ _SWITCH_SECONDS = 50e-6
 # What a worker waits for the keys of its issuers before it answers; then it does, and is not ready.
 _WARM_UP_SECONDS, _LOOK_SECONDS = 1.0, 0.005
 # What the last Checks have for their decision and its way out after nobody is asked any more.
-_LAST_SECONDS = 1.0
+LAST_SECONDS = 1.0
 
 
 class Addresses(Struct, frozen=True):
@@ -170,7 +170,7 @@ class Server:
         So they are decided without an answer, on record, before the transport would cut them off without one.
         """
         transport, until = self._rooms.transport, time.monotonic() + grace
-        closing = threading.Thread(target=transport.stop, args=(grace + _LAST_SECONDS,), name="closing")
+        closing = threading.Thread(target=transport.stop, args=(grace + LAST_SECONDS,), name="closing")
         closing.start()
         while closing.is_alive() and time.monotonic() < until and not pause(0.0):
             closing.join(_LOOK_SECONDS)

@@ -22,9 +22,9 @@ class ExitCode(IntEnum):
 _COMMANDS = {
     "serve": "run the decision server",
     "check": "decide one request offline and explain it",
-    "bundle": "lint, test, build and sign a bundle",
-    "ctl": "revoke tokens and freeze callers on a running server",
-    "audit": "verify the journal",
+    "bundle": "lint, test, explain, build, sign and replay a bundle",
+    "ctl": "revoke, freeze, break glass, roll back on a running server",
+    "audit": "verify the journal, find decisions in it",
     "token": "mint test tokens for the demo issuer",
     "demo": "run the server behind a real Envoy with sample requests",
 }

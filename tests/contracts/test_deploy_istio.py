@@ -177,6 +177,19 @@ def test_every_file_is_applied_or_said_to_be_a_choice() -> None:
     assert {"meshconfig.yaml", "envoyfilter.yaml", "failover.yaml"} == files - listed
 
 
+def test_headers_arrive_one_by_one_wherever_extauthz_is_asked(
+    policies: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    """T-26: at the gateway as at the sidecars; a repeated header that one of them joined is none any more."""
+    strict = documents(ISTIO / "envoyfilter.yaml")
+    asking = {namespace for (namespace, _), spec in policies.items() if spec.get("action") == "CUSTOM"}
+    assert asking == {each["metadata"]["namespace"] for each in strict}
+    (patches, *others) = [[patch["patch"] for patch in each["spec"]["configPatches"]] for each in strict]
+    assert [patches] == others
+    contexts = {each["metadata"]["namespace"]: each["spec"]["configPatches"][0]["match"]["context"] for each in strict}
+    assert {"banking": "SIDECAR_INBOUND", "istio-ingress": "GATEWAY"} == contexts
+
+
 def test_failover_is_the_same_for_sidecars_and_gateways_and_for_who_is_asked(provider: dict[str, Any]) -> None:
     """An EnvoyFilter each, for whoever is under a CUSTOM policy. tests/envoy runs what istiod makes of it."""
     sidecars, gateway = documents(ISTIO / "failover.yaml")

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from extauthz.app.server import LAST_SECONDS
 from extauthz.bundle.read import read_bundle
 from extauthz.settings import load_settings
 from extauthz.sources import GenerationalTokenCache
@@ -145,7 +146,7 @@ def test_the_drain_fits_into_the_grace_period(
 ) -> None:
     """SIGTERM, NOT_SERVING, delay, grace, journal sealed: all of it before SIGKILL, and the sidecar stays as long."""
     transport = load_settings(write_config(manifests, tmp_path), {}, []).transport
-    drain = transport.drain_delay_seconds + transport.drain_grace_seconds
+    drain = transport.drain_delay_seconds + transport.drain_grace_seconds + LAST_SECONDS
     annotations = workload["spec"]["template"]["metadata"]["annotations"]
     sidecar = int(json.loads(annotations["proxy.istio.io/config"])["terminationDrainDuration"].removesuffix("s"))
     assert drain < sidecar < pod["terminationGracePeriodSeconds"]
@@ -182,6 +183,29 @@ def test_every_mount_has_its_volume_and_only_the_journal_is_writable(workload: M
     assert {mount["name"] for mount in mounts} == volumes | claims
     assert ["/var/lib/extauthz"] == [mount["mountPath"] for mount in mounts if not mount.get("readOnly")]
     assert not any("subPath" in mount for mount in mounts), "a subPath never sees a changed ConfigMap"
+
+
+def test_orders_of_run_time_outlive_a_restart_of_the_container(manifests: list[Manifest], tmp_path: Path) -> None:
+    """`extauthz ctl` works in the pod, and what it orders lies on the volume, beside the journal and not in it."""
+    settings = load_settings(write_config(manifests, tmp_path), {}, [])
+    for path in (settings.admin.control_socket, settings.revocations.file):
+        assert "/var/lib/extauthz" == str(Path(path).parent)
+
+
+def test_the_memory_that_settings_allow_fits_the_limit(
+    manifests: list[Manifest], pod: dict[str, Any], tmp_path: Path
+) -> None:
+    """A worker of 90 MiB, its caches full, and as much again for a bundle, its successor and a candidate."""
+    settings = load_settings(write_config(manifests, tmp_path), {}, [])
+    caches = settings.tokens.cache_bytes + settings.introspection.cache_entries * 1024
+    limit = int(pod["containers"][0]["resources"]["limits"]["memory"].removesuffix("Mi"))
+    assert 2 * 90 + caches / 2**20 < limit
+
+
+def test_who_shuts_the_network_leaves_open_what_the_server_asks(manifests: list[Manifest]) -> None:
+    """Names, the mesh's control plane, issuers and sources of bundles over HTTPS, traces. Redis is the reader's own."""
+    egress = one(manifests, "NetworkPolicy")["spec"]["egress"]
+    assert {53, 443, 4318, 15012} == {port["port"] for rule in egress for port in rule["ports"]}
 
 
 def test_the_server_config_fits_the_pod(manifests: list[Manifest], pod: dict[str, Any], tmp_path: Path) -> None:

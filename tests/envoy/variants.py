@@ -93,7 +93,8 @@ def _shape_ext_authz(filters: list[dict[str, Any]], variant: Variant) -> None:
     ext_authz["failure_mode_allow"] = variant.fail_open
     ext_authz["encode_raw_headers"] = variant.raw_headers
     if variant.envoy_filter:
-        (patch,) = yaml.safe_load(ENVOY_FILTER.read_text())["spec"]["configPatches"]
+        of_sidecars = next(yaml.safe_load_all(ENVOY_FILTER.read_text()))
+        (patch,) = of_sidecars["spec"]["configPatches"]
         ext_authz.update(patch["patch"]["value"]["typed_config"])
     if variant.tls:
         ext_authz.update(include_peer_certificate=True, include_tls_session=True)
