@@ -8,6 +8,7 @@ the slope of a straight line through the second part of the run (Theil and Sen: 
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +46,7 @@ SETTINGS = (
     f"journal.segmentBytes={SEGMENT_BYTES}",
     f"journal.keepSegments={SEGMENTS}",
 )
+EXPECTED = ("200 policy_allowed", "401 token_signature_invalid")
 
 
 class Look(Struct):
@@ -61,6 +63,7 @@ class Look(Struct):
     p99_ms: float
     answered: int
     wrong: int
+    wrong_by_kind: dict[str, int]
 
 
 class Callers:
@@ -107,7 +110,7 @@ def look(target: Target, at: float, tally: Tally) -> Look:
     written = servers.counters(target, "extauthz_journal_bytes", "sink").get(own, 0.0)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     latencies = [latency for _, latency, _ in tally.timeline]
-    right = tally.outcomes["200 policy_allowed"] + tally.outcomes["401 token_signature_invalid"]
+    wrong = {name: count for name, count in tally.outcomes.items() if name not in EXPECTED}
     found = figures.latency_ms(latencies)
     return Look(
         at=round(at, 1),
@@ -120,7 +123,8 @@ def look(target: Target, at: float, tally: Tally) -> Look:
         p50_ms=found["p50"],
         p99_ms=found["p99"],
         answered=len(latencies),
-        wrong=len(latencies) - right,
+        wrong=sum(wrong.values()),
+        wrong_by_kind=wrong,
     )
 
 
@@ -172,8 +176,10 @@ def judge(looks: Sequence[Look]) -> list[str]:
         missed.append(f"the server took up to {most:.0f} MB, {MOST_MB:.0f} is the limit")
     if (most := max(each.journal_mb for each in looks)) > MOST_JOURNAL_MB:
         missed.append(f"the journal took up to {most:.0f} MB, its retention allows {MOST_JOURNAL_MB:.0f}")
-    if wrong := sum(each.wrong for each in looks):
-        missed.append(f"{wrong} of {sum(each.answered for each in looks)} answers were not the expected ones")
+    wrong = sum((Counter(each.wrong_by_kind) for each in looks), Counter[str]())
+    if wrong:
+        answered = sum(each.answered for each in looks)
+        missed.append(f"{wrong.total()} of {answered} answers were not the expected ones: {dict(wrong)}")
     return missed
 
 

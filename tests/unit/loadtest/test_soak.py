@@ -20,6 +20,7 @@ STEADY = Look(
     p99_ms=3.0,
     answered=500,
     wrong=0,
+    wrong_by_kind={},
 )
 
 
@@ -58,12 +59,18 @@ def test_one_bad_moment_is_no_trend() -> None:
         ({"p50_ms": 3.0}, "p50_ms grows by"),
         ({"journal_bytes_per_record": 1300.0}, "journal_bytes_per_record grows by"),
         ({"journal_mb": 80.0}, "the journal took up to 80 MB"),
-        ({"wrong": 1}, "answers were not the expected ones"),
     ],
 )
 def test_what_grows_is_said(grown: dict[str, float], said: str) -> None:
     (line,) = soak.judge(looks(**grown))
     assert said in line
+
+
+def test_wrong_answers_are_said_by_kind() -> None:
+    found = looks()
+    for at, kinds in ((3, {"late": 1}), (50, {"late": 2, "503 overloaded": 4})):
+        found[at] = replace(found[at], wrong=sum(kinds.values()), wrong_by_kind=kinds)
+    assert ["7 of 30000 answers were not the expected ones: {'late': 3, '503 overloaded': 4}"] == soak.judge(found)
 
 
 def test_a_small_absolute_growth_is_none() -> None:
