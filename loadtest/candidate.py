@@ -19,24 +19,13 @@ from typing import Any, NamedTuple
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, copy_bundle, start_issuer
 from loadtest import bench, figures, h2load, report, servers
 from loadtest.bench_runs import OPEN, Bench, Cell
+from loadtest.candidate_instructions import ALIKE, REFUSE
 from loadtest.openloop import sharp_timers
 from loadtest.questions import officers
 from loadtest.servers import Target
 
 BUDGET = {"all": 1.40, "hundredth": 1.02}  # of the processor time without a candidate
 SCENARIOS = ("streams_1", "streams_16", OPEN)
-_REFUSE = """
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: refuse-everything}
-spec:
-  effect: deny
-  rules:
-  - name: all
-    from: [{principals: ['*']}, {roles: ['*']}]
-"""
-# Another bundle that decides alike.
-_ALIKE = _REFUSE.replace("effect: deny", "effect: deny\n  match: {hosts: [nowhere.test]}")
 
 
 class Variant(NamedTuple):
@@ -44,7 +33,7 @@ class Variant(NamedTuple):
 
     name: str
     sample: float | None = None  # None: no candidate
-    policy: str = _ALIKE
+    policy: str = ALIKE
 
 
 VARIANTS = (
@@ -53,7 +42,7 @@ VARIANTS = (
     Variant("nothing", 0.0),
     Variant("hundredth", 0.01),
     Variant("all", 1.0),
-    Variant("refusing", 1.0, _REFUSE),
+    Variant("refusing", 1.0, REFUSE),
 )
 
 

@@ -327,3 +327,32 @@ def test_a_new_bundle_reaches_every_worker(running: Workers) -> None:
     (running.bundle / "bundle.yaml").write_text(POLICY.replace("/public/**", "/open/**"))
     assert until(lambda: not running.ask_worker(0).allowed and not running.ask_worker(1).allowed)
     assert all(running.ask_worker(worker, "/open/a").allowed for worker in (0, 1))
+
+
+def test_what_workers_compare_is_added_up_and_judged_together(server: Workers) -> None:
+    candidate = server.directory / "candidate"
+    candidate.mkdir()
+    (candidate / "bundle.yaml").write_text(POLICY.replace("/public/**", "/public/a"))
+    server.set |= {
+        "bundle.candidate.directory": candidate,
+        "bundle.candidate.maxShare": 1,
+        "bundle.candidate.gate": "{minCompared: 5, minSeconds: 0, maxAllowToDeny: 1}",
+    }
+    server.serve()
+
+    def shown() -> Any:
+        return httpx.get(f"{server.admin}/status").json()["candidate"]
+
+    for worker in (0, 1):
+        for path in ("/public/a", "/public/a", "/public/b"):
+            assert server.ask_worker(worker, path).allowed
+    assert until(lambda: shown()["comparison"]["compared"] == 6)
+    found = shown()
+    assert ["2 checks differ in `allow_to_deny`, `maxAllowToDeny` is 1"] == found["notPromotableBecause"]
+    (group,) = found["comparison"]["groups"]
+    assert ("allow_to_deny", "readers", "read", 2) == (group["change"], group["policy"], group["rule"], group["count"])
+    series = 'extauthz_candidate_disagreements_total{change="allow_to_deny",policy="readers"}'
+    assert until(lambda: server.metric(series) == 2)
+    page = httpx.get(server.admin).text
+    assert "Disagreements" in page
+    assert group["example"] in page
