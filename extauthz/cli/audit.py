@@ -122,6 +122,7 @@ Examples:
   extauthz audit show journal --decision-id 0190b2c4-7d1e-7cc0-8a3e-5a9f7f3b1c11
   extauthz audit show journal --tenant acme --outcome deny --since 1h
   extauthz audit show journal --emergency g-3f9a0c6b1d2e4f58
+  extauthz audit show journal --outcome allow --shadow loans-need-strong-authentication --since 7d
   extauthz audit show journal --change deny_to_allow --since 1d
   extauthz audit show journal --reason token_expired --since 2026-11-23T10:00:00Z | jq .event.decision.host
 """,
@@ -133,6 +134,7 @@ Examples:
 @click.option("--outcome", type=click.Choice(["allow", "deny", "undecided"]), help="Decisions that ended so.")
 @click.option("--subject", help="Decisions about this pseudonym (see `extauthz audit pseudonym`).")
 @click.option("--emergency", metavar="ID", help="Decisions by this freeze or break glass, and what became of it.")
+@click.option("--shadow", metavar="POLICY", help="Decisions that this policy in shadow mode matched.")
 @click.option("--change", type=click.Choice(CHANGES), help="What a candidate bundle would have decided otherwise.")
 @click.option("--since", help="From this time on: RFC 3339, or so long ago: 90s, 15m, 2h, 7d.")
 @click.option("--all", "everything", is_flag=True, help="Also records that are no decisions.")
@@ -170,7 +172,11 @@ def _matches(record: Line, conditions: dict[str, str], *, everything: bool) -> b
         if conditions.keys() == {"emergency"}:
             return _is_about(record, conditions["emergency"])
         return everything and not conditions
-    return all(getattr(decision, name, None) == value for name, value in conditions.items())
+    own = {name: value for name, value in conditions.items() if name != "shadow"}
+    shadow = conditions.get("shadow")
+    return all(getattr(decision, name, None) == value for name, value in own.items()) and (
+        shadow is None or any(match.policy == shadow for match in decision.shadow)
+    )
 
 
 def _is_about(record: Line, emergency: str) -> bool:

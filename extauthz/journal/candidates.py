@@ -3,10 +3,11 @@
 Rule: no field holds more than a bundle or the code says; who asked, and what, is in the record of the decision.
 """
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import DecodeError, Struct, ValidationError, structs
 from msgspec.json import Decoder, Encoder
 
 from extauthz.bundle.compare import Difference
+from extauthz.journal.record import scrubbed
 from extauthz.model.decision import Allow, Decision
 from extauthz.model.record import DecisionRecord
 
@@ -72,7 +73,10 @@ def candidate_event(record: CandidateRecord) -> bytes:
         live.evidence.rule,
         record.error[:_MAX_TEXT],
     )
-    return b'{"candidate":%b}' % _encoder.encode(event)
+    try:
+        return b'{"candidate":%b}' % _encoder.encode(event)
+    except UnicodeEncodeError:  # half a surrogate pair, as in `decision_event`
+        return b'{"candidate":%b}' % _encoder.encode(structs.replace(event, **scrubbed(structs.asdict(event))))
 
 
 class _Candidate(Struct):

@@ -212,7 +212,7 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, ke
     try:
         return b'{"decision":%b}' % _encoder.encode(event)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON in a token can carry
-        return b'{"decision":%b}' % _encoder.encode(structs.replace(event, **_scrubbed(structs.asdict(event))))
+        return b'{"decision":%b}' % _encoder.encode(structs.replace(event, **scrubbed(structs.asdict(event))))
 
 
 def segment_event(event: SegmentEvent) -> bytes:
@@ -241,7 +241,7 @@ def read_decision(event: bytes) -> DecisionEvent | None:
         return None
 
 
-def _scrubbed(fields: dict[str, Any]) -> dict[str, Any]:
+def scrubbed(fields: dict[str, Any]) -> dict[str, Any]:
     """The same fields with every half surrogate pair replaced by `?`."""
     return {name: _scrub(value) for name, value in fields.items()}
 
@@ -250,5 +250,5 @@ def _scrub(value: Any) -> Any:  # noqa: ANN401 - strings are mended, tuples walk
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, ShadowMatch):
-        return structs.replace(value, **_scrubbed(structs.asdict(value)))
+        return structs.replace(value, **scrubbed(structs.asdict(value)))
     return tuple(_scrub(item) for item in value) if isinstance(value, tuple) else value

@@ -1,5 +1,6 @@
 """A candidate beside the bank's bundle, behind a real Envoy: what it would change is found, and nothing is changed."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
-from extauthz.cli.demo_requests import ASKS, Ask
+from extauthz.cli.audit import command
+from extauthz.cli.demo_requests import ASKS, MANAGER, Ask
 from extauthz.cli.demo_run import _send, run
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, Server, Stack, copy_bundle, start_server
 from extauthz.cli.demo_tokens import Minter
@@ -151,3 +154,32 @@ def test_clients_and_upstreams_get_the_same_bytes_with_and_without(
     with_one, without = (launch_envoy(Variant(), authz_port=server.port) for server in (compared, bank))
     for ask in ASKS:
         assert bare(without, ask, minter) == bare(with_one, ask, minter), ask.name
+
+
+def test_a_policy_in_shadow_mode_is_counted_and_recorded_and_decides_nothing(
+    bank: Server, launch_envoy: Launch, minter: Minter
+) -> None:
+    """The bank's `loans-need-strong-authentication`: who changes a loan without would be refused."""
+    gateway = launch_envoy(Variant(), authz_port=bank.port)
+    shadow = ("loans-need-strong-authentication", "weak", "deny", "shadow")
+
+    def change_a_loan(acr: str) -> str:
+        token = minter.mint(MANAGER.but(acr=acr).claims)
+        answer = gateway.h1("/api/loans/l-17", [("authorization", f"Bearer {token}")], method="POST")
+        assert 200 == answer.status
+        return answer.header("x-authz-decision-id") or ""
+
+    before = matches(bank).get(shadow, 0)
+    weak, strong = change_a_loan("urn:banking:loa1"), change_a_loan("urn:banking:loa3")
+    assert before + 1 == matches(bank)[shadow]
+    show = ["show", str(bank.journal), "--outcome", "allow", "--shadow", shadow[0]]
+    shown = [json.loads(line)["event"]["decision"] for line in CliRunner().invoke(command, show).stdout.splitlines()]
+    found = {each["decision_id"]: (each["policy"], each["shadow"]) for each in shown}
+    assert ("staff", [{"policy": shadow[0], "rule": "weak", "effect": "deny"}]) == found[weak]
+    assert strong not in found
+
+
+def matches(server: Server) -> dict[tuple[str, ...], float]:
+    """Counts by policy, rule, effect and mode."""
+    counted = series(server, "extauthz_policy_matches_total")
+    return {(policy, rule, effect, mode): count for (effect, mode, policy, rule), count in counted.items()}

@@ -16,12 +16,14 @@ from extauthz.admin import (
     AdminOptions,
     AdminServer,
     BundleStatus,
+    CandidateStatus,
     IssuerStatus,
     JournalStatus,
     Status,
     TransportStatus,
     Views,
 )
+from extauthz.bundle.compare import Comparison, Group
 
 EVIL = "<script>alert(1)</script>"
 STATUS = Status(
@@ -44,6 +46,25 @@ STATUS = Status(
     journal=JournalStatus(directory="/var/journal", records=7, position=19),
     transport=TransportStatus(kind="stock", address="127.0.0.1:9000", tls="mtls", serving=True, inflight=1),
     decisions={"token_expired": 3, "policy_allowed": 40},
+    candidate=CandidateStatus(
+        source="/candidate",
+        sample=0.5,
+        revision=EVIL,
+        last_findings=(f"b.yaml:3: spec: {EVIL}",),
+        comparison=Comparison(
+            revision=EVIL,
+            digest="d2",
+            live_revision="r1",
+            live_digest="d1",
+            seconds=3660,
+            compared=10_000,
+            changes={"allow_to_deny": 2},
+            errors=1,
+            skipped={"queue": 7},
+            groups=(Group("allow_to_deny", EVIL, "all", "acme", 2, "0190b2c4"),),
+        ),
+        not_promotable_because=("2 checks differ",),
+    ),
 )
 
 

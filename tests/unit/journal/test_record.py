@@ -12,7 +12,9 @@ from google.protobuf.json_format import MessageToDict, Parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from extauthz.bundle.compare import Difference
 from extauthz.generated.extauthz.v1.journal_pb2 import Record
+from extauthz.journal.candidates import CandidateRecord, candidate_event, read_candidate
 from extauthz.journal.chain import GENESIS, parse_line, seal, true_hash
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
 from extauthz.journal.record import LifecycleEvent, TimeText, decision_event, lifecycle_event, read_decision
@@ -84,6 +86,22 @@ def test_every_decision_is_one_line_that_the_schema_reads_without_an_unknown_fie
     again = MessageToDict(message, preserving_proto_field_name=True)
     assert _plain(json.loads(line)) == _plain(again)
     assert Parse(json.dumps(again), Record()) == message
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(live=decisions, candidate=decisions | st.none(), error=any_text)
+def test_what_a_candidate_decided_is_read_by_the_schema_and_back(
+    live: Allow | Deny | Undecided, candidate: Allow | Deny | Undecided | None, error: str
+) -> None:
+    difference = Difference("reason", "p", "r", "t") if candidate is not None else None
+    record = CandidateRecord(a_record(decision=live), "r2", "d" * 64, difference, candidate, error)
+    event = candidate_event(record)
+    line, _ = seal(7, b"2026-11-23T11:00:00.000000Z", event, GENESIS)
+    Parse(line, Record())  # refuses unknown fields
+    found = read_candidate(event)
+    assert found is not None
+    assert (record.live.decision_id, live.reason.code) == (found.decision_id, found.live_reason)
+    assert (candidate.reason.code if candidate else "") == found.reason
 
 
 def _plain(value: object) -> object:
