@@ -50,9 +50,9 @@ def struct_page(title: str, intro: str, roots: list[tuple[str, type]]) -> str:
         hints = typing.get_type_hints(struct, include_extras=True)
         for field in msgspec.structs.fields(struct):
             hint = hints[field.name]
-            parts.append(
-                f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {comments.get(field.name, '')} |"
-            )
+            below = [summary(nested) for nested in _structs(hint)]
+            meaning = comments.get(field.name) or next(iter(below), "").replace("|", "\\|")
+            parts.append(f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {meaning} |")
             path = f"{name}.{field.encode_name}" if name != roots[0][0] or len(roots) > 1 else field.encode_name
             queue += [(path, nested) for nested in _structs(hint)]
     return "\n".join(parts) + "\n"

@@ -18,7 +18,7 @@ class AdminOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     address: str = "127.0.0.1:9001"  # `IP:port` or `[IPv6]:port`; port 0 takes a free one
     # names besides IP addresses and `localhost` by which it may be asked; others are refused (DNS rebinding)
     host_names: tuple[str, ...] = ()
-    max_connections: Annotated[int, Meta(ge=1, le=256)] = 16
+    max_connections: Annotated[int, Meta(ge=1, le=256)] = 16  # at once; probes find a place among slow ones
     # path of a Unix socket for `extauthz ctl`; its owner and root may revoke there. Without it nobody can at run time.
     control_socket: str = ""
 

@@ -30,7 +30,7 @@ class ManifestFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is signed. Written without spaces, members in this order, files in the order of their paths."""
 
-    format: str = FORMAT
+    format: str = FORMAT  # of this file; another is refused
     name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]  # which bundle: marks are kept by name
     revision: Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,126}[!-~])?$")]  # what people call this state
     # Higher is newer; a server takes nothing lower than it had (anti-rollback). 0: not counted.

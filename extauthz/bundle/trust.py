@@ -53,7 +53,7 @@ class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 class Signatures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `.manifest.sig`."""
 
-    format: str = SIGNATURE_FORMAT
+    format: str = SIGNATURE_FORMAT  # of this file; another is refused
     signatures: Annotated[tuple[Signature, ...], Meta(max_length=MAX_SIGNATURES)]  # by different keys
 
 

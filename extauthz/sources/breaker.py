@@ -13,7 +13,7 @@ class BreakerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     failures: Annotated[int, Meta(ge=1, le=1000)] = 5  # in a row
     pause_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0  # the first; doubled after each attempt in vain
-    pause_max_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    pause_max_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0  # the longest pause
 
 
 class Breaker:

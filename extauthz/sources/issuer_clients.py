@@ -23,7 +23,7 @@ _MAX_FILE = 64 * 1024
 class ClientOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """This service as a client of one issuer: with exactly one of the files."""
 
-    client_id: str
+    client_id: str  # as the issuer knows us
     client_secret_file: str = ""  # sent by HTTP Basic (RFC 6749 section 2.3.1)
     private_key_file: str = ""  # PEM, without a password: signs an assertion for every question (private_key_jwt)
     key_id: str = ""  # `kid` of that key, if the issuer wants one

@@ -29,12 +29,12 @@ _OVERDUE = 3  # timeouts apply to each read; a fetch that trickles for this many
 class JwksOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """How keys of issuers are fetched. Times are seconds."""
 
-    refresh_seconds: Annotated[float, Meta(ge=30)] = 300.0
+    refresh_seconds: Annotated[float, Meta(ge=30)] = 300.0  # between fetches, give or take a tenth
     unknown_kid_seconds: Annotated[float, Meta(ge=_HINT_SECONDS_AT_LEAST)] = 30.0  # between fetches for unknown keys
     stale_after_seconds: Annotated[float, Meta(ge=60)] = 24 * 3600.0  # since the last good answer
-    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0  # of one fetch
     retry_seconds: Annotated[float, Meta(gt=0)] = 1.0  # after the first failure; doubled after each
-    retry_max_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    retry_max_seconds: Annotated[float, Meta(gt=0)] = 60.0  # the longest pause after failures
     ca_file: str = ""  # PEM; "" for the public authorities
     allow_http_loopback: bool = False  # for demos and tests
 

@@ -23,19 +23,20 @@ _DROPPED_AT_ONCE = 4
 class RedisOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """A Redis that all replicas share. Its `maxmemory-policy` must be `noeviction`."""
 
+    # `redis://`, `rediss://` or `unix:///path`, without a password.
     url: Annotated[str, Meta(pattern=r"^((redis|rediss)://[^@\s]+|unix:///[^@\s]+)$")] = "redis://127.0.0.1:6379/0"
-    username: str = ""
+    username: str = ""  # "" for the default user
     password_file: str = ""  # read for every new connection; never in the URL
     ca_file: str = ""  # PEM, for rediss; "" for the public authorities
     prefix: Annotated[str, Meta(max_length=64)] = "extauthz:proof:"  # of keys
     timeout_seconds: Annotated[float, Meta(gt=0, le=5)] = 0.015  # to connect, and to answer; Envoy waits 25 ms in all
-    connections: Annotated[int, Meta(ge=1, le=256)] = 16
+    connections: Annotated[int, Meta(ge=1, le=256)] = 16  # at once
 
 
 class ReplayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Where used DPoP proofs are remembered. In memory is enough for one server, with all its workers."""
 
-    store: Literal["memory", "redis"] = "memory"
+    store: Literal["memory", "redis"] = "memory"  # memory: of this server and its workers; redis: of all that share it
     capacity: Annotated[int, Meta(ge=1000, le=50_000_000)] = 500_000  # entries, 120 bytes each
     redis: RedisOptions = RedisOptions()
 

@@ -21,7 +21,7 @@ class BusinessLabel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     # tenant, policy, rule, method, profile, reason, outcome, or metadata:<key> of a rule's obligations
     source: str = field(name="from")
     values: tuple[str, ...]  # each is a series; whatever else comes is counted as `other`
-    other: str = "other"
+    other: str = "other"  # what other values count as
 
     def __post_init__(self) -> None:
         """Names that Prometheus takes, and a source that exists."""

@@ -97,7 +97,9 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_concurrent: Annotated[int, Meta(ge=1, le=4096)] = 32
     # Checks that wait for an issuer or a shared store, beside those; what comes on top is answered without the outside
     max_waiting: Annotated[int, Meta(ge=0, le=1024)] = 32
+    # Of a Check with its body; a larger one is an error of gRPC.
     max_message_bytes: Annotated[int, Meta(ge=64 << 10, le=64 << 20)] = MAX_MESSAGE
+    # Of a call's own headers, which are few.
     max_metadata_bytes: Annotated[int, Meta(ge=8 << 10, le=1 << 20)] = 16 << 10
     # Envoy assumes a large limit until SETTINGS arrive, so a small one fails calls
     max_concurrent_streams: Annotated[int, Meta(ge=100, le=65536)] = 1024
@@ -107,7 +109,7 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_ping_interval_seconds: Annotated[float, Meta(ge=1, le=3600)] = 10.0
     # with a jitter of a tenth, so that Envoy's long-lived connections spread over new pods; 0 is for ever
     max_connection_age_seconds: Seconds = 60.0
-    max_connection_age_grace_seconds: Seconds = 10.0
+    max_connection_age_grace_seconds: Seconds = 10.0  # for calls in flight on a connection that is that old
     drain_delay_seconds: Seconds = 5.0  # between NOT_SERVING and the closing of the listener
     drain_grace_seconds: Seconds = 10.0  # for Checks in flight after the listener closed
 

@@ -31,10 +31,10 @@ ENVOY_MARKS = ("x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body")
 class OutboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", cache_hash=True):
     """Header names are lower case. Every request that passes loses what it brought under these names."""
 
-    subject_header: str = "x-auth-subject"
-    issuer_header: str = "x-auth-issuer"
-    tenant_header: str = "x-auth-tenant"
-    client_header: str = "x-auth-client"
+    subject_header: str = "x-auth-subject"  # who calls, within the issuer
+    issuer_header: str = "x-auth-issuer"  # who vouches for the caller
+    tenant_header: str = "x-auth-tenant"  # whose resource it is
+    client_header: str = "x-auth-client"  # the OAuth client
     roles_header: str = "x-auth-roles"  # joined with `,`
     scopes_header: str = "x-auth-scopes"  # joined with a space
     actor_header: str = "x-auth-actor"  # who acts for the subject now

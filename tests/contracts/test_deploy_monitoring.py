@@ -64,6 +64,18 @@ def test_alerts_say_what_and_how_urgent() -> None:
         assert rule["annotations"]["summary"]
 
 
+def test_every_alert_leads_to_what_to_do() -> None:
+    """Its runbook has a section of that name, and in it a row about this alert; no row is about an alert of yore."""
+    alerts = [rule for rule in rules() if "alert" in rule]
+    page = (DEPLOY.parent / "docs" / "runbooks" / "alerts.md").read_text()
+    sections = {part.partition("\n")[0].lower().replace(" ", "-"): part for part in page.split("\n## ")[1:]}
+    for rule in alerts:
+        file, _, section = rule["annotations"]["runbook"].partition("#")
+        assert "docs/runbooks/alerts.md" == file
+        assert re.search(rf"^\| [^|]*`{rule['alert']}`[^|]*\|", sections[section], re.MULTILINE), rule["alert"]
+    assert {rule["alert"] for rule in alerts} == set(re.findall(r"Extauthz\w+", page))
+
+
 def test_the_objective_is_a_bound_of_the_histogram() -> None:
     """`le` must name a bucket, or the ratio has no numerator."""
     used = {float(le) for rule in rules() for le in re.findall(r'le="([^"]+)"', rule["expr"])}

@@ -167,3 +167,9 @@ def test_the_policy_guide_names_all_that_conditions_can_read() -> None:
     text = (DOCS / "policy-guide.md").read_text()
     table = text[text.index("| name | what it is |") : text.index("**What cannot be computed")]
     assert [] == [name for name in VARIABLES if f".{name.rpartition('.')[2]}`" not in table and f"`{name}" not in table]
+
+
+@pytest.mark.parametrize("page", ["configuration", "bundle", "bundle-archive"])
+def test_every_field_of_the_reference_says_what_it_means(page: str) -> None:
+    text = (DOCS / "reference" / f"{page}.md").read_text()
+    assert [] == re.findall(r"^\| `\w+` \|.*\|\s+\|$", text, re.MULTILINE)

@@ -43,7 +43,7 @@ class FetchOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     wait_seconds: Annotated[int, Meta(ge=0, le=600)] = 55
     timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0  # of one question, beside what it may be held
     retry_seconds: Annotated[float, Meta(gt=0)] = 1.0  # after the first failure; doubled after each
-    retry_max_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    retry_max_seconds: Annotated[float, Meta(gt=0)] = 60.0  # the longest pause after failures
     max_bytes: Annotated[int, Meta(ge=1024, le=256 << 20)] = 96 << 20  # of an archive
     ca_file: str = ""  # PEM; "" for the public authorities
     client_certificate_file: str = ""  # PEM; with `clientKeyFile`, to show who asks
