@@ -136,7 +136,7 @@ class Beside:
 
     def do(self) -> None:
         """Compare for a moment. Total."""
-        if not self._at_work.acquire(blocking=False):
+        if not self._waiting or not self._at_work.acquire(blocking=False):
             return
         try:
             self._compare_some()

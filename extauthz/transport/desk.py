@@ -83,17 +83,20 @@ class Desk:
         self._queue.emptied()
 
     def work(self, *, more_is_here: bool) -> None:
-        """Decide what is ready; where nothing else is here, one that costs much: even so they come on in a flood."""
+        """Decide what is ready; where nothing else is here, one that costs much: even so they come on in a flood.
+
+        What no answer waits for comes when there is none of both, and one look at the sockets later.
+        """
         if self.ready:
             self._answer_ready()
         elif not more_is_here:
             self._queue.emptied()
+            if self.spare is not None and not self.costly:
+                self.spare.do()
         self._passed_over += 1
         if self.costly and (not more_is_here or self._passed_over >= _PATIENCE):
             self._passed_over = 0
             self._answer_costly()
-        elif self.spare is not None and not more_is_here:
-            self.spare.do()
 
     def _answer_ready(self) -> None:
         if self._costly_queue.is_full(len(self.costly)):
