@@ -5,7 +5,7 @@ Rule 1: Istio's `example.com` is not `example.com:443`; ours is, so the port is 
 
 from typing import Final
 
-from extauthz.mesh.texts import Text, matches, quoted, read_match
+from extauthz.mesh.texts import Text, quoted, read_match
 from extauthz.mesh.values import Value
 from extauthz.model.hosts import canonicalise_host
 
@@ -44,7 +44,8 @@ def _exact(written: str, name: str, port: str, colon: str) -> Value:
     instead = "write the host as clients send it: a name or IPv4 address, with or without a port"
     if found is None:
         return Value(
-            cel=matches("request.host", [read_match(written)]),
+            attribute=_HOST,
+            match=read_match(written),
             refused="such a host is refused before any policy",
             instead=instead,
         )

@@ -15,6 +15,7 @@ Kind = Literal["lost", "narrower", "note"]
 ALWAYS: Final = (
     "a path, host or method that two parsers could read differently is refused before any policy",
     "a header that arrives more than once, or with a comma, matches no allow rule; in deny rules each value counts",
+    "a claim that is a fraction or an object, where texts are compared, counts against the caller",
     "a token is read from `Authorization: Bearer` alone; one in the query is refused",
     "tokens need `exp` and `sub`, live for 24 hours at most, and are none of the kinds that are no access tokens",
     "`example.com.` is `example.com`",

@@ -55,7 +55,11 @@ def positive(values: Sequence[Value], *, keep: bool) -> Field:
     `keep` those that no request matches, as a deny rule must: on a connection without HTTP, what names HTTP counts as
     matched.
     """
-    able = [value for value in values if value.can_match or (keep and not value.lost and value.attribute is not None)]
+    able = [
+        value
+        for value in values
+        if value.can_match or (keep and not value.lost and (value.attribute is not None or bool(value.cel)))
+    ]
     if not able:
         return Field(never=True)
     native = tuple(dict.fromkeys(value.native for value in able)) if all(value.native for value in able) else ()
