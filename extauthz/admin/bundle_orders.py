@@ -25,6 +25,15 @@ class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
     operator: str
 
 
+class Promote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /bundle/promote: the candidate."""
+
+    force: bool = False  # also when the gate says no
+    dry_run: bool = False
+    reason: str
+    operator: str
+
+
 class Unpin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """The body of POST /bundle/unpin."""
 
@@ -37,7 +46,7 @@ class Revision(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
     id: str
     revision: str
-    state: str  # live, pinned, rolled back to, waiting or kept
+    state: str  # live, pinned, rolled back to, promoted, waiting or kept
     name: str
     sequence: int
     digest: str
@@ -65,7 +74,7 @@ class Happened(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 class RevisionPage(Struct, frozen=True, kw_only=True, rename="camel"):
     """What is kept, the newest first, and what happened, the latest first."""
 
-    held: str = ""  # rollback or pin, while the source is not followed
+    held: str = ""  # rollback, pin or promotion, while the source is not followed
     waiting: str = ""  # the revision that the source holds meanwhile
     revisions: tuple[Revision, ...]
     history: tuple[Happened, ...]
@@ -89,6 +98,9 @@ class BundleOrdered(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     before: Revision | None = None  # in force until then
     after: Revision | None = None  # in force now; of a dry run: what would be
     waiting: str = ""  # the revision that the source holds and that waits now
+    basis: str = ""  # of a promotion: what was compared
+    forced: bool = False
+    overridden: tuple[str, ...] = ()  # what the gate says against a promotion
     changes: Changes | None = None  # of a dry run
     warning: str = ""  # what did not go as it should
 
@@ -102,6 +114,10 @@ class BundleOrders(Protocol):
 
     def pin(self, order: Pin, uid: int) -> BundleOrdered:
         """Put a revision in force and keep it there."""
+        ...
+
+    def promote(self, order: Promote, uid: int) -> BundleOrdered:
+        """Put the candidate in force."""
         ...
 
     def unpin(self, order: Unpin, uid: int) -> BundleOrdered:

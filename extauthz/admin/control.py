@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from extauthz.admin.bounded import BoundedReader, BoundedServer
-from extauthz.admin.bundle_orders import Pin, Rollback, Unpin
+from extauthz.admin.bundle_orders import Pin, Promote, Rollback, Unpin
 from extauthz.admin.desk import Desk
 from extauthz.admin.orders import Draft, Freeze, OpenGlass, OrderError, Restore, Revoke
 
@@ -36,14 +36,14 @@ _SHOWN = 1000  # entries of a page when no limit is asked for: about 300 KB
 _ENTRY = re.compile(r"/(revocations|emergencies)/([A-Za-z0-9.-]{1,64})")
 _PLACES = (
     "there are GET /revocations, /emergencies and /bundle/revisions, POST /revocations, /freezes, "
-    "/break-glasses/drafts, /break-glasses, /bundle/rollback, /bundle/pin and /bundle/unpin, "
+    "/break-glasses/drafts, /break-glasses, /bundle/rollback, /bundle/pin, /bundle/promote and /bundle/unpin, "
     "DELETE /revocations/<id> and /emergencies/<id>"
 )
 ORDER_SECONDS = 60.0  # to compile 10,000 policies anew takes 15 on a slow machine, and other workers follow then
 _LENGTH = re.compile(r"[0-9]{1,7}")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 
-Order = TypeVar("Order", Revoke, Restore, Freeze, Draft, OpenGlass, Rollback, Pin, Unpin)
+Order = TypeVar("Order", Revoke, Restore, Freeze, Draft, OpenGlass, Rollback, Pin, Promote, Unpin)
 
 
 class ControlServer:
@@ -170,7 +170,7 @@ class ControlExchange(BaseHTTPRequestHandler):
         self._carry_out(HTTPStatus.OK, lambda: lists[path](int(limit)))
 
     def do_POST(self) -> None:
-        """Revoke, freeze, open; go back, pin, unpin."""
+        """Revoke, freeze, open; go back, pin, promote, unpin."""
         orders, bundles, done = self.server.desk.emergencies, self.server.desk.bundles, HTTPStatus.CREATED
         match self.path:
             case "/revocations":
@@ -185,6 +185,8 @@ class ControlExchange(BaseHTTPRequestHandler):
                 self._carry_out(HTTPStatus.OK, lambda: bundles.rollback(self._order(Rollback), self.uid))
             case "/bundle/pin":
                 self._carry_out(HTTPStatus.OK, lambda: bundles.pin(self._order(Pin), self.uid))
+            case "/bundle/promote":
+                self._carry_out(HTTPStatus.OK, lambda: bundles.promote(self._order(Promote), self.uid))
             case "/bundle/unpin":
                 self._carry_out(HTTPStatus.OK, lambda: bundles.unpin(self._order(Unpin), self.uid))
             case _:

@@ -16,7 +16,7 @@ class BundleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     sequence: int | None = None  # None when it has no manifest
     signed_by: str = ""  # id of the key; "" when nobody's word was needed
     origin: str = ""  # the source, or the copy on disk that it came from
-    held_by: str = ""  # pin or rollback, while an operator keeps it in force against the source
+    held_by: str = ""  # pin, rollback or promotion, while an operator keeps it in force against the source
     held_seconds: float = 0.0  # for how long
     waiting: str = ""  # the revision that the source has meanwhile
     age_seconds: float = 0.0

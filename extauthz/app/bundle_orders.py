@@ -10,6 +10,7 @@ from extauthz.admin import (
     Happened,
     OrderError,
     Pin,
+    Promote,
     Revision,
     RevisionPage,
     Rollback,
@@ -62,6 +63,14 @@ class ControlledBundles:
             raise _refused(error) from error
         return self._done(done)
 
+    def promote(self, order: Promote, uid: int) -> BundleOrdered:
+        """Put the candidate in force."""
+        operator = operator_of(order.operator, uid, order.reason)
+        try:
+            return self._done(self._orders.promote(operator, force=order.force, dry_run=order.dry_run))
+        except OrderRefusedError as error:
+            raise _refused(error) from error
+
     def unpin(self, order: Unpin, uid: int) -> BundleOrdered:
         """Follow the source again."""
         try:
@@ -92,6 +101,9 @@ class ControlledBundles:
             before=self._revision(ordered.before, state) if ordered.before else None,
             after=self._revision(ordered.after, state) if ordered.after else None,
             waiting=outcome.waiting,
+            basis=ordered.basis,
+            forced=ordered.forced,
+            overridden=ordered.overridden,
             changes=_changes(outcome.difference),
             warning=outcome.note,
         )
@@ -124,7 +136,9 @@ def record_order(ordered: Ordered, note: Note, metrics: Metrics) -> None:
         "account": operator.account,
         "reason": operator.reason,
         "why": ordered.why_not,
+        "basis": ordered.basis,
         "forced": "true" if ordered.forced else "",
+        "overridden": "; ".join(ordered.overridden) if ordered.forced else "",
     }
     if ordered.after is not None:
         detail |= {"revision": ordered.after.revision, "digest": ordered.after.digest}
@@ -143,7 +157,7 @@ def _refused(error: OrderRefusedError) -> OrderError:
 def _state(kept: Kept, state: State) -> str:
     if kept.id == state.active:
         by = state.hold.kind if state.hold is not None and state.hold.id == kept.id else ""
-        return {"pin": "pinned", "rollback": "rolled back to"}.get(by, "live")
+        return {"pin": "pinned", "rollback": "rolled back to", "promotion": "promoted"}.get(by, "live")
     return "waiting" if kept.id == state.waiting else "kept"
 
 

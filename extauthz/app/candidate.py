@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from extauthz.admin import CandidateStatus
 from extauthz.beside import Beside, BesideOptions
-from extauthz.bundle.compare import judge
+from extauthz.bundle.compare import Comparison, judge
 from extauthz.journal import Journal, LifecycleKind
 from extauthz.settings import Settings
 from extauthz.sources import Live
-from extauthz.sources.bundles import Activation, BundleSource
+from extauthz.sources.bundles import Activation, BundleSource, Judged, Offered
 from extauthz.telemetry import Metrics
 from extauthz.wire import settle
 
@@ -83,6 +83,23 @@ class Candidate:
             self._beside = Beside(self._live, self.held, how, settled, journal, self._metrics, self._clock)
         return self._beside
 
+    def offered(self) -> Offered | None:
+        """What is compared now, as it would come into force."""
+        return self.source.offered if self.source is not None else None
+
+    def judged(self, status: CandidateStatus | None) -> Judged | None:
+        """The gate's word on what has been compared, here or by all workers together."""
+        if status is None:
+            return None
+        found = status.comparison
+        return Judged(
+            digest=status.digest,
+            live_digest=found.live_digest if found else "",
+            passed=status.promotable,
+            reasons=status.not_promotable_because,
+            basis=_basis(found) if found else "",
+        )
+
     def status(self) -> CandidateStatus | None:
         """For `/status` and the console; None without a candidate."""
         options, source = self._options, self.source
@@ -142,3 +159,10 @@ class Candidate:
             log.warning("candidate %s", activation.result, extra=extra)
         else:
             log.info("candidate %s", _KINDS[activation.result].removeprefix("candidate_"), extra=extra)
+
+
+def _basis(found: Comparison) -> str:
+    """In words, for the journal."""
+    changes = ", ".join(f"{count} {change}" for change, count in found.changes.items() if count) or "no disagreement"
+    errors = f", {found.errors} failed" if found.errors else ""
+    return f"{found.compared} Checks compared in {found.seconds:.0f} s with `{found.live_revision}`: {changes}{errors}"

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from extauthz.admin import AdminServer, ControlServer, Desk, Views
+from extauthz.admin import AdminServer, CandidateStatus, ControlServer, Desk, Views
 from extauthz.app.proofs import open_replay_store
 from extauthz.settings import Settings
 from extauthz.sources import Found, RuntimeEmergencies
@@ -82,6 +82,10 @@ class Place(Protocol):
         """Let orders about bundles reach whoever shares this server's work; comes before any bundle does."""
         ...
 
+    def candidate(self, own: CandidateStatus | None) -> CandidateStatus | None:
+        """How the candidate fares on the whole server; `own` is what was compared here."""
+        ...
+
     def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Read what is ordered at run time; None when there was nothing to read. Raises OSError."""
         ...
@@ -109,6 +113,10 @@ class Alone:
 
     def bundles(self, orders: BundleOrders) -> None:
         """There is nobody else."""
+
+    def candidate(self, own: CandidateStatus | None) -> CandidateStatus | None:
+        """This is the whole server."""
+        return own
 
     def open_emergencies(self, ordered: RuntimeEmergencies) -> Found | None:
         """Hold the file."""

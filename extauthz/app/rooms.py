@@ -73,6 +73,8 @@ class Rooms:
         place.bundles(self.bundles.orders)
         self.control = place.control(Desk(orders, ControlledBundles(self.bundles.orders)))
         self.candidate = Candidate(settings, self.live, self.metrics, self.records.note, clock)
+        self.bundles.orders.candidate = self.candidate.offered
+        self.bundles.orders.judged = lambda: self.candidate.judged(place.candidate(self.candidate.status()))
         self._measure(orders)
         self._address = ""
 

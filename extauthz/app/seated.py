@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from extauthz.admin import Desk, PassedControl, Views
+from extauthz.admin import CandidateStatus, Desk, PassedControl, Views
 from extauthz.app.place import AdminListener, ControlListener
 from extauthz.app.proofs import open_replay_store
 from extauthz.journal import JournalOptions
@@ -82,6 +82,15 @@ class Seated:
         """The others are told, and tell."""
         orders.share = self._share_order
         self._orders = orders
+
+    def candidate(self, own: CandidateStatus | None) -> CandidateStatus | None:
+        """What all workers together have compared; nothing passes on the word of one. None when that is not known."""
+        if own is None:
+            return None
+        try:
+            return msgspec.json.decode(self._channel.ask("candidate"), type=CandidateStatus | None)
+        except ChannelError:
+            return None
 
     def follow_order(self, body: bytes) -> None:
         """What another worker was ordered about bundles. Before the first bundle it needs no answer: the disk knows."""

@@ -31,6 +31,7 @@ command.add_command(ctl_emergencies.emergencies)
 command.add_command(ctl_emergencies.end)
 command.add_command(ctl_bundles.rollback)
 command.add_command(ctl_bundles.pin)
+command.add_command(ctl_bundles.promote)
 command.add_command(ctl_bundles.unpin)
 command.add_command(ctl_bundles.revisions)
 

@@ -1,4 +1,4 @@
-"""`extauthz ctl rollback`, `pin`, `unpin` and `revisions`: which bundle is in force."""
+"""`extauthz ctl rollback`, `pin`, `promote`, `unpin` and `revisions`: which bundle is in force."""
 
 from typing import Any
 
@@ -72,6 +72,39 @@ def pin(*, revision: str, dry_run: bool, reason: str, operator: str, path: str, 
     _show(done, "pinned", form)
     if form == "text" and not dry_run:
         click.echo(f"to undo: extauthz ctl unpin --reason TEXT --operator NAME --socket {path}")
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  extauthz ctl promote --dry-run --reason CHG-17 --operator "$USER"
+  extauthz ctl promote --reason CHG-17 --operator "$USER"
+  extauthz ctl promote --force --reason 'CHG-17: the 12 refusals are meant' --operator "$USER"
+
+\b
+What comes into force is exactly what was compared, verified by `bundle.trust`. `bundle.candidate.gate` says what must
+have been seen; `--force` overrides it, and is on record with what it overrode. `extauthz ctl rollback` goes back. Other
+servers are not told: publish the candidate as the bundle.
+
+{EXIT_CODES}""",
+)
+@click.option("--force", is_flag=True, help="Also when the gate does not let it pass.")
+@_DRY_RUN
+@REASON
+@OPERATOR
+@SOCKET
+@FORMAT
+def promote(*, force: bool, dry_run: bool, reason: str, operator: str, path: str, form: str) -> None:
+    """Put the candidate in force, if it has been compared for long enough and the gate lets it pass."""
+    order = {"force": force, "dryRun": dry_run, "reason": reason, "operator": operator}
+    done = ask(path, "POST", "/bundle/promote", order)
+    _show(done, "promoted", form)
+    if form == "text":
+        click.echo(f"compared: {done.get('basis', 'nothing')}")
+        for line in done.get("overridden", ()):
+            click.echo(f"overridden: {line}")
+        if not dry_run:
+            click.echo(f"to undo: extauthz ctl rollback --reason TEXT --operator NAME --socket {path}")
 
 
 @click.command(

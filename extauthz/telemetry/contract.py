@@ -112,7 +112,7 @@ FAMILIES = (
         "extauthz_bundle_held_since_timestamp_seconds",
         "gauge",
         ("by",),
-        "Since when an operator keeps a bundle in force against its source, by `pin` or `rollback`; else absent.",
+        "Since when an operator keeps a bundle in force against its source, by its kind; else absent.",
         across="min",
     ),
     Family(

@@ -94,6 +94,7 @@ class Supervisor:
         slow: dict[str, Handler] = {
             "join": lambda _: self._state.join(seat.worker, tell, seat.kill),
             "publish": lambda body: self._state.publish(seat.worker, body),
+            "candidate": lambda _: msgspec.json.encode(self._overview.status().candidate),
             "order": lambda body: spread(body, [other for other in self._seats if other is not seat]),
         }
         return slow, {"first_use": self._first_use}

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -76,6 +77,28 @@ def test_every_worker_follows_before_it_is_answered_and_after_its_death(tmp_path
             ]
         metrics = httpx.get(f"{site.admin}/metrics").text
         assert 'extauthz_bundle_orders_total{order="unpin",result="done"} 1.0' in metrics, "once, not once a worker"
+    finally:
+        site.stop()
+
+
+def test_every_worker_promotes_what_all_together_have_compared(tmp_path: Path) -> None:
+    """Each alone has seen too little; the gate is asked about the sum."""
+    site = Site(tmp_path, workers=2)
+    candidate = shutil.copytree(site.bundle, tmp_path / "candidate")
+    (candidate / "bundle.yaml").write_text(BUNDLE.replace("small-1", "next"))
+    gate = {"minCompared": 6, "minSeconds": 0}
+    site.set |= {"bundle.candidate.directory": candidate, "bundle.candidate.maxShare": 1.0}
+    site.set |= {f"bundle.candidate.gate.{name}": value for name, value in gate.items()}
+    site.serve()
+    try:
+        addresses = json.loads(site.ports.read_text())["workers"]
+        assert until(lambda: site.status()["candidate"]["revision"] == "next")
+        for address in addresses * 3:
+            assert "policy_allowed" == site.reason(ACCOUNT, address)
+        assert until(lambda: site.status()["candidate"]["promotable"]), site.status()["candidate"]
+        done = site.order("POST", "/bundle/promote", WHO)
+        assert ("next", ["next", "next"]) == (done["after"]["revision"], site.revisions())
+        assert "6 Checks compared" in done["basis"]
     finally:
         site.stop()
 

@@ -59,6 +59,9 @@ def behind(state: State, kept: Sequence[Kept]) -> tuple[Kept, Kept]:
     if state.hold is None and not state.waiting:
         message = "nothing is pinned or rolled back: the source is followed"
         raise OrderRefusedError(message)
+    if state.hold is not None and state.hold.kind == "promotion":
+        message = f"`{state.hold.revision}` was promoted: what is newer comes by itself, and `rollback` goes back"
+        raise OrderRefusedError(message)
     before = next((each for each in kept if each.id == state.active), None)
     if before is None:
         message = "what is in force is not kept: pin a revision that is, or publish one"

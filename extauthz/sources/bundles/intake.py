@@ -16,9 +16,9 @@ from extauthz.bundle.finding import refusal
 from extauthz.bundle.verify import Trust
 from extauthz.sources.bundles.origin import Brought
 from extauthz.sources.bundles.report import Activation
-from extauthz.sources.bundles.state import Kept, State, StoreError
+from extauthz.sources.bundles.state import Kept, State, StoreError, caught_up
 from extauthz.sources.bundles.steps import Progress, Rules, Vouched, build, fingerprint, open_package, to_keep
-from extauthz.sources.bundles.store import BundleStore
+from extauthz.sources.bundles.store import BundleStore, identified
 from extauthz.sources.live import Live
 
 _log = logging.getLogger(__name__)
@@ -41,11 +41,29 @@ class _Refused(Struct, frozen=True):
     brought: Brought | None  # kept where leave to go back would make a difference
 
 
+class Offered(Struct, frozen=True):
+    """A candidate as it is compared: what `ctl promote` puts in force."""
+
+    brought: Brought
+    built: Built
+
+
 class Intake:
     """Takes bundles through their steps, one at a time."""
 
-    def __init__(self, live: Live, store: BundleStore | None, clock: Callable[[], float], *, run_tests: bool) -> None:
+    def __init__(
+        self,
+        live: Live,
+        store: BundleStore | None,
+        clock: Callable[[], float],
+        *,
+        run_tests: bool,
+        retain: bool = False,
+    ) -> None:
+        """`retain`: keep what came last in memory, to be put in force elsewhere."""
         self.trust = Trust()
+        self.offered: Offered | None = None
+        self._retain = retain
         self._live, self._store, self._clock, self._run_tests = live, store, clock, run_tests
         self._refused: _Refused | None = None
         self._memory = Memory()
@@ -101,7 +119,7 @@ class Intake:
                 if not self._keep(vouched, built, brought, kept):
                     self._remember(built)
                     return Outcome(replace(about, result="held", findings=tuple(built.warnings)), verified)
-                self.put_in_force(built)
+                self.put_in_force(built, brought)
         except BundleError as error:
             return Outcome(replace(about, result="rejected", findings=tuple(error.findings)), verified)
         except StoreError as error:
@@ -113,8 +131,10 @@ class Intake:
             return Outcome(replace(about, result="rejected", findings=(finding,)), verified)
         return Outcome(replace(about, findings=tuple(built.warnings)), verified)
 
-    def recall(self, kept: Kept, archive: bytes, where: str, progress: Progress) -> tuple[Activation, Built]:
-        """A kept revision, verified anew and compiled, but not in force yet. Raises BundleError, StoreError.
+    def recall(
+        self, kept: Kept, archive: bytes, where: str, progress: Progress, known: Built | None = None
+    ) -> tuple[Activation, Built]:
+        """A kept revision, verified anew; compiled unless `known`; not in force yet. Raises BundleError, StoreError.
 
         Its tests passed when it came, and are not asked again: who goes back wants that revision as it was.
         """
@@ -125,17 +145,29 @@ class Intake:
             message = f"its files are not those that were in force as `{kept.revision}`: their digest is another"
             raise refusal(where, message, "verify")
         about = self.about(Activation(result="activated", where=where), vouched)
-        known = self._recent.get(kept.digest)
-        if known is not None and known.snapshot.revision == kept.revision:
+        known = known or self._recent.get(kept.digest)
+        if known is not None and (known.snapshot.digest, known.snapshot.revision) == (kept.digest, kept.revision):
             return about, known
         gc.collect()  # as in `take`
         with collector_paused():
             built = build(vouched, progress, self._memory, with_tests=False)
         return replace(about, findings=tuple(built.warnings)), built
 
-    def put_in_force(self, built: Built) -> None:
+    def admit(self, offered: Offered, progress: Progress) -> tuple[Activation, Kept, bytes]:
+        """A candidate, verified by the rules for what may be in force. Raises BundleError."""
+        brought, built = offered.brought, offered.built
+        vouched = open_package(brought, self._rules, self._clock(), progress)
+        if vouched.digest != built.snapshot.digest:
+            raise refusal(brought.where, "its files are not those that were compared", "verify")
+        about = self.about(Activation(result="activated", where=brought.where), vouched)
+        kept, archive = self._kept(vouched, built.name, built.snapshot.revision, brought)
+        return about, identified(kept, archive), archive
+
+    def put_in_force(self, built: Built, brought: Brought | None = None) -> None:
         """One assignment; what was in force until now stays at hand for a rollback."""
         self._remember(built)
+        if self._retain and brought is not None:
+            self.offered = Offered(brought, built)
         self._live.activate(built.snapshot, built.issuers)
 
     def _remember(self, built: Built) -> None:
@@ -186,12 +218,17 @@ class Intake:
             return True
         if built is None and vouched.manifest is None:
             if self._state().waiting:
-                self._store.update(lambda state: replace(state, waiting=""))
+                self._store.update(lambda state: caught_up(state, vouched.digest))
             return True  # a directory that says what it said before
-        manifest, archive = to_keep(vouched, built.name if built is not None else "", snapshot.revision)
+        about, archive = self._kept(vouched, built.name if built is not None else "", snapshot.revision, brought)
+        return self._store.activate(about, archive) is not None
+
+    def _kept(self, vouched: Vouched, name: str, revision: str, brought: Brought) -> tuple[Kept, bytes]:
+        """What the disk is to know of it, and the archive. Raises BundleError."""
+        manifest, archive = to_keep(vouched, name, revision)
         about = Kept(
             name=manifest.name,
-            revision=snapshot.revision,
+            revision=revision,
             sequence=manifest.sequence,
             digest=vouched.digest,
             key=vouched.key.id if vouched.key else "",
@@ -199,7 +236,7 @@ class Intake:
             tag=brought.tag,
             activated=self._clock(),
         )
-        return self._store.activate(manifest, about, archive) is not None
+        return about, archive
 
     def _state(self) -> State:
         return self._store.state() if self._store is not None else State()

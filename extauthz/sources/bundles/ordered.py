@@ -20,7 +20,19 @@ class Ordered(Struct, frozen=True, kw_only=True):
     after: Kept | None = None  # in force from then on; None when the order was refused before it named one
     why_not: str = ""  # of an order that was refused, or failed
     forced: bool = False
+    basis: str = ""  # of a promotion: what was compared
+    overridden: tuple[str, ...] = ()  # of a forced one: what the gate says against it
     told: bool = False  # whether another worker took it
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """What is known of a candidate, and whether it may be promoted."""
+
+    digest: str  # of the candidate
+    live_digest: str = ""  # of what it was compared with
+    passed: bool
+    reasons: tuple[str, ...] = ()  # why not
+    basis: str = ""  # what was compared, in words
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

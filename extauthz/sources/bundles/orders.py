@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
+from typing import Literal
 
 from msgspec.structs import replace
 
 from extauthz.bundle import BundleError, unpack
 from extauthz.bundle.difference import Difference, difference
 from extauthz.sources.bundles.choose import backwards, behind, in_order, named
-from extauthz.sources.bundles.intake import Intake
-from extauthz.sources.bundles.ordered import Ordered, OrderRefusedError, Outcome
+from extauthz.sources.bundles.intake import Intake, Offered
+from extauthz.sources.bundles.ordered import Judged, Ordered, OrderRefusedError, Outcome
 from extauthz.sources.bundles.origin import Brought
 from extauthz.sources.bundles.report import Activation
 from extauthz.sources.bundles.state import Hold, Kept, OrderKind, Past, State, StoreError, put_back
@@ -28,6 +29,12 @@ from extauthz.sources.bundles.store import BundleStore
 from extauthz.sources.live import Live
 from extauthz.sources.operators import Operator, wrong_with
 
+_HOLDS: dict[OrderKind, Literal["rollback", "pin", "promotion"]] = {
+    "rollback": "rollback",
+    "pin": "pin",
+    "promote": "promotion",
+}
+_NO_CANDIDATE = "there is no candidate: name one in `bundle.candidate`"
 _NO_STORE = "`bundle.stateDirectory` is not set, so no revision is kept"
 Seen = Callable[[Activation, Progress, float], None]
 
@@ -46,6 +53,8 @@ class BundleOrders:
     ) -> None:
         self.on_order: Callable[[Ordered], None] = _unheard  # puts on record, before the effect
         self.share: Callable[[Ordered], None] = _unheard  # tells the other workers, after it
+        self.candidate: Callable[[], Offered | None] = _nothing
+        self.judged: Callable[[], Judged | None] = _nothing  # by the gate
         self._turn, self._intake, self._store, self._live = turn, intake, store, live
         self._seen, self._clock = seen, clock
 
@@ -85,11 +94,7 @@ class BundleOrders:
         """Go back to a kept revision, or so many back. What is not newer than what was left waits from then on."""
 
         def choose(state: State, kept: list[Kept]) -> Kept:
-            if state.hold is not None and state.hold.kind == "pin":
-                message = (
-                    f"`{state.hold.revision}` is pinned by {state.hold.operator.name}: pin another revision, or unpin"
-                )
-                raise OrderRefusedError(message)
+            _require_unpinned(state)
             return backwards(state, kept, wanted, steps)
 
         return self._order("rollback", choose, operator, dry_run=dry_run)
@@ -106,6 +111,47 @@ class BundleOrders:
 
         return self._order("pin", choose, operator, dry_run=dry_run)
 
+    def promote(self, operator: Operator, *, force: bool = False, dry_run: bool = False) -> Outcome:
+        """Put the candidate in force, if the gate lets it pass or `force` overrides that."""
+        with self._turn:
+            try:
+                store = self._opened()
+                _require(operator)
+                state, kept = self.kept()
+                offered, judged = self._require_candidate(state, force=force)
+                began, progress = time.monotonic(), Progress()
+                about, after, archive = self._intake.admit(offered, progress)
+            except (OrderRefusedError, BundleError, StoreError) as error:
+                refused = _as_refusal(error)
+                if not dry_run:
+                    self._refused("promote", operator, refused)
+                raise refused from error
+            before = next((each for each in kept if each.id == state.active), None)
+            against = () if judged.passed else judged.reasons
+            ordered = Ordered(
+                kind="promote",
+                operator=operator,
+                before=before,
+                after=after,
+                forced=force and not judged.passed,
+                basis=judged.basis,
+                overridden=against,
+            )
+            if dry_run:
+                return Outcome(ordered=ordered, dry_run=True, difference=self._difference(store, before, archive))
+            self.on_order(ordered)
+            hold = self._hold("promote", after, operator, state, before)
+            past = self._past(ordered, after)
+            now = self._write(
+                ordered, lambda: store.install(after, archive, lambda now: put_back(now, after, hold, past))
+            )
+            with progress.step("activate"):
+                self._intake.put_in_force(offered.built)
+            gc.freeze()
+            self._seen(replace(about, order="promote"), progress, began)
+            self.share(ordered)
+        return Outcome(ordered=ordered, waiting=self._revision(now.waiting))
+
     def unpin(self, operator: Operator) -> Outcome:
         """Follow the source again: what waits comes into force, if it passes its steps."""
         with self._turn:
@@ -118,7 +164,8 @@ class BundleOrders:
                 raise
             ordered = Ordered(kind="unpin", operator=operator, before=before, after=after)
             self.on_order(ordered)
-            self._write(ordered, store, lambda now: put_back(now, before, None, self._past(ordered, before)))
+            past = self._past(ordered, before)
+            self._write(ordered, lambda: store.update(lambda now: put_back(now, before, None, past)))
             note = self._take_waiting(store, after) if after is not before else ""
             self.share(ordered)
         return Outcome(ordered=ordered, note=note)
@@ -157,7 +204,8 @@ class BundleOrders:
                 return Outcome(ordered=ordered, dry_run=True, difference=self._difference(store, before, archive))
             self.on_order(ordered)
             hold = self._hold(kind, after, operator, state, before)
-            now = self._write(ordered, store, lambda now: put_back(now, after, hold, self._past(ordered, after)))
+            past = self._past(ordered, after)
+            now = self._write(ordered, lambda: store.update(lambda now: put_back(now, after, hold, past)))
             effect()
             self.share(ordered)
         return Outcome(ordered=ordered, waiting=self._revision(now.waiting))
@@ -168,7 +216,9 @@ class BundleOrders:
         current = self._live.latest
         if current is not None and (current.digest, current.revision) == (kept.digest, kept.revision):
             return lambda: None  # it stays
-        about, built = self._intake.recall(kept, archive, f"{store.directory}/{kept.id}", progress)
+        offered = self.candidate()  # another worker may have promoted it
+        known = offered.built if offered is not None else None
+        about, built = self._intake.recall(kept, archive, f"{store.directory}/{kept.id}", progress, known)
 
         def effect() -> None:
             with progress.step("activate"):
@@ -195,20 +245,20 @@ class BundleOrders:
         first = f": {activation.findings[0]}" if activation.findings else ""
         return f"`{waiting.revision}` does not come into force: it is {activation.result}{first}"
 
-    def _write(self, ordered: Ordered, store: BundleStore, change: Callable[[State], State]) -> State:
+    def _write(self, ordered: Ordered, write: Callable[[], State]) -> State:
         try:
-            return store.update(change)
+            return write()
         except StoreError as error:
             refused = OrderRefusedError(str(error), "disk")
             self.on_order(replace(ordered, why_not=str(refused)))
             raise refused from error
 
     def _hold(self, kind: OrderKind, kept: Kept, operator: Operator, state: State, before: Kept | None) -> Hold:
-        left = state.hold.left if state.hold is not None and state.hold.kind == "rollback" else ()
-        if kind == "rollback" and before is not None:
+        left = state.hold.left if state.hold is not None and state.hold.kind != "pin" else ()
+        if kind != "pin" and before is not None:
             left = (*left, before.digest)
         return Hold(
-            kind="pin" if kind == "pin" else "rollback",
+            kind=_HOLDS[kind],
             id=kept.id,
             revision=kept.revision,
             digest=kept.digest,
@@ -227,6 +277,24 @@ class BundleOrders:
             operator=ordered.operator,
             forced=ordered.forced,
         )
+
+    def _require_candidate(self, state: State, *, force: bool) -> tuple[Offered, Judged]:
+        _require_unpinned(state)
+        offered, judged = self.candidate(), self.judged()
+        current = self._live.latest
+        if offered is None or judged is None:
+            raise OrderRefusedError(_NO_CANDIDATE)
+        found = offered.built.snapshot
+        if current is not None and (current.digest, current.revision) == (found.digest, found.revision):
+            message = f"`{found.revision}` is in force"
+            raise OrderRefusedError(message)
+        if judged.digest != found.digest:
+            message = "workers have different candidates, or another came just now: look again"
+            raise OrderRefusedError(message)
+        if not judged.passed and not force:
+            message = f"the gate does not let `{found.revision}` pass: {'; '.join(judged.reasons)}"
+            raise OrderRefusedError(message)
+        return offered, judged
 
     def _difference(self, store: BundleStore, before: Kept | None, archive: bytes) -> Difference | None:
         if before is None:
@@ -256,12 +324,23 @@ def _require(operator: Operator) -> None:
         raise OrderRefusedError(wrong)
 
 
+def _require_unpinned(state: State) -> None:
+    hold = state.hold
+    if hold is not None and hold.kind == "pin":
+        message = f"`{hold.revision}` is pinned by {hold.operator.name}: pin another revision, or unpin"
+        raise OrderRefusedError(message)
+
+
 def _as_refusal(error: Exception) -> OrderRefusedError:
     if isinstance(error, OrderRefusedError):
         return error
     if isinstance(error, BundleError):
         return OrderRefusedError(f"it may not come into force ({error.step}): {error.findings[0]}")
     return OrderRefusedError(str(error), "disk")
+
+
+def _nothing() -> None:
+    """There is no candidate."""
 
 
 def _unheard(ordered: Ordered) -> None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from extauthz.bundle import BundleError, Finding
 from extauthz.sources.bundles.freshness import Freshness
-from extauthz.sources.bundles.intake import Intake
+from extauthz.sources.bundles.intake import Intake, Offered
 from extauthz.sources.bundles.keys import load_trust
 from extauthz.sources.bundles.options import BundleOptions, CandidateOptions
 from extauthz.sources.bundles.orders import BundleOrders
@@ -59,7 +59,8 @@ class BundleSource:
         self._on_change, self._on_age = on_change, on_age
         self._origin = make_origin(options)
         self._store = BundleStore(options.state_directory, options.keep) if options.state_directory else None
-        self._intake = Intake(live, self._store, clock, run_tests=options.run_tests)
+        retain = isinstance(options, CandidateOptions)
+        self._intake = Intake(live, self._store, clock, run_tests=options.run_tests, retain=retain)
         self._fresh = Freshness(options.max_age_seconds, clock, self._note_contact)
         self._steps: Counter[tuple[str, str]] = Counter()
         self._verified = False  # whether what the source holds now was vouched for
@@ -103,6 +104,11 @@ class BundleSource:
         self._origin.stop()
         if self._thread.is_alive():
             self._thread.join()
+
+    @property
+    def offered(self) -> Offered | None:
+        """Of a candidate: what came last."""
+        return self._intake.offered
 
     def status(self) -> SourceStatus:
         """How the source fares."""

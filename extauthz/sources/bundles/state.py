@@ -48,16 +48,17 @@ class Permit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Hold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an operator put in force, or keeps there, against the source.
 
-    A pin keeps back whatever the source brings. A rollback keeps back what was gone back from, and what is not newer.
+    A pin keeps back whatever the source brings. A rollback keeps back what was gone back from, and what is not newer;
+    so does a promotion, until the source has what was promoted.
     """
 
-    kind: Literal["rollback", "pin"]
+    kind: Literal["rollback", "pin", "promotion"]
     id: str  # of the revision in force
     revision: str
     digest: str
     since: float  # seconds since the epoch
     operator: Operator
-    left: tuple[str, ...] = ()  # digests of what was gone back from
+    left: tuple[str, ...] = ()  # digests of what was in force before
 
 
 class Past(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,8 +87,8 @@ class State(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def permitted(self) -> frozenset[str]:
-        """Digests of bundles that may come into force although they are older."""
-        held = {self.hold.digest} if self.hold is not None else set()
+        """Digests of bundles that may be read although they are older: what is held in force, and what waits for it."""
+        held = {self.hold.digest, *self.hold.left} if self.hold is not None else set()
         return frozenset(self.permits.keys() | held)
 
 
@@ -104,6 +105,12 @@ def is_held_back(state: State, name: str, sequence: int, digest: str) -> bool:
     return digest in hold.left
 
 
+def is_too_old(state: State, kept: Kept) -> bool:
+    """Whether something newer was in force, and nobody gave leave for this."""
+    mark = state.marks.get(kept.name)
+    return mark is not None and kept.sequence < mark.sequence and kept.digest not in state.permitted
+
+
 def put_in_force(state: State, kept: Kept, before: str) -> State:
     """The source has brought it, and nothing keeps it back. `before`: the revision until then."""
     mark = state.marks.get(kept.name)
@@ -111,7 +118,9 @@ def put_in_force(state: State, kept: Kept, before: str) -> State:
     changed = state.active != kept.id
     # Leave to go back ends when something newer comes into force, or what was gone back from does again.
     over = changed and mark is not None and top.sequence == kept.sequence
-    hold = state.hold if state.hold is not None and state.hold.id == kept.id else None
+    hold = state.hold
+    if hold is not None and (hold.id != kept.id or hold.kind == "promotion"):
+        hold = None  # something newer, or the source has what was promoted
     past = Past(at=kept.activated, what="activated", id=kept.id, revision=kept.revision, before=before)
     return replace(
         state,
@@ -123,6 +132,13 @@ def put_in_force(state: State, kept: Kept, before: str) -> State:
         waiting="",
         history=_with(state, past) if changed else state.history,
     )
+
+
+def caught_up(state: State, digest: str) -> State:
+    """The source holds what is in force."""
+    hold = state.hold
+    promoted = hold is not None and hold.kind == "promotion" and hold.digest == digest
+    return replace(state, waiting="", hold=None if promoted else hold)
 
 
 def put_back(state: State, kept: Kept, hold: Hold | None, past: Past) -> State:

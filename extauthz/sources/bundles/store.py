@@ -17,8 +17,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from extauthz.bundle import Manifest
-from extauthz.sources.bundles.state import FORMAT, Kept, State, StoreError, is_held_back, put_in_force
+from extauthz.sources.bundles.state import FORMAT, Kept, State, StoreError, is_held_back, is_too_old, put_in_force
 
 _STATE: Final = "state.json"
 _REVISIONS: Final = "revisions"
@@ -98,21 +97,23 @@ class BundleStore:
             raise StoreError(message)
         return kept, archive
 
-    def activate(self, manifest: Manifest, kept: Kept, archive: bytes) -> Kept | None:
+    def activate(self, kept: Kept, archive: bytes) -> Kept | None:
         """Note that this is in force from now on, with its archive; old revisions go. Raises StoreError.
 
         None when something else is held in force: it is kept, and waits. On return the disk has it. When it fails,
         what the disk said before still holds.
         """
-        kept = replace(kept, id=f"{manifest.sequence}-{kept.digest[:_NAMED_DIGITS]}", sha256=_sha256(archive))
+        kept = identified(kept, archive)
         with self._changing():
             state = self.state()
             waits = is_held_back(state, kept.name, kept.sequence, kept.digest)
+            if not waits and is_too_old(state, kept):  # another process has put something newer in force meanwhile
+                message = f"sequence {kept.sequence} is lower than one that came into force meanwhile"
+                raise StoreError(message)
             if waits:
                 known = self._about(kept.id)
                 kept = replace(kept, activated=known.activated if known else 0.0)
-            self._write(self._revisions / f"{kept.id}{_ARCHIVE}", archive)
-            self._write(self._revisions / f"{kept.id}{_ABOUT}", msgspec.json.encode(kept))
+            self._write_revision(kept, archive)
             if waits:
                 state = replace(state, waiting=kept.id)
             else:
@@ -121,6 +122,19 @@ class BundleStore:
             self._save(state)
             self._prune(state)
         return None if waits else kept
+
+    def install(self, kept: Kept, archive: bytes, change: Callable[[State], State]) -> State:
+        """Keep a revision that did not come from the source, and replace the state. Raises StoreError."""
+        with self._changing():
+            self._write_revision(kept, archive)
+            state = change(self.state())
+            self._save(state)
+            self._prune(state)
+        return state
+
+    def _write_revision(self, kept: Kept, archive: bytes) -> None:
+        self._write(self._revisions / f"{kept.id}{_ARCHIVE}", archive)
+        self._write(self._revisions / f"{kept.id}{_ABOUT}", msgspec.json.encode(kept))
 
     def update(self, change: Callable[[State], State]) -> State:
         """Replace the state by what `change` makes of it. Raises StoreError."""
@@ -188,6 +202,11 @@ class BundleStore:
     def _unusable(self, error: OSError) -> StoreError:
         why = (error.strerror or str(error)).lower()
         return StoreError(f"the state directory `{self.directory}` cannot be used: {why}")
+
+
+def identified(kept: Kept, archive: bytes) -> Kept:
+    """With the names of its files, and the digest of its archive."""
+    return replace(kept, id=f"{kept.sequence}-{kept.digest[:_NAMED_DIGITS]}", sha256=_sha256(archive))
 
 
 def _sha256(content: bytes) -> str:

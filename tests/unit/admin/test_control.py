@@ -28,6 +28,7 @@ from extauthz.admin import (
     OpenGlass,
     OrderError,
     Pin,
+    Promote,
     Restore,
     RevisionPage,
     Revoke,
@@ -86,6 +87,10 @@ class Told:
     def pin(self, order: Pin, uid: int) -> BundleOrdered:
         self._take(("pin", order, uid))
         return BundleOrdered(order="pin")
+
+    def promote(self, order: Promote, uid: int) -> BundleOrdered:
+        self._take(("promote", order, uid))
+        return BundleOrdered(order="promote")
 
     def unpin(self, order: Unpin, uid: int) -> BundleOrdered:
         self._take(("unpin", order, uid))
@@ -195,6 +200,7 @@ OPEN = {
         ("GET", "/emergencies?limit=3", b"", 200, "emergencies"),
         ("POST", "/bundle/rollback", {"steps": 2, "reason": "r", "operator": "op"}, 200, "rollback"),
         ("POST", "/bundle/pin", {"revision": "r1", "dryRun": True, "reason": "r", "operator": "op"}, 200, "pin"),
+        ("POST", "/bundle/promote", {"force": True, "reason": "r", "operator": "op"}, 200, "promote"),
         ("POST", "/bundle/unpin", {"reason": "r", "operator": "op"}, 200, "unpin"),
         ("GET", "/bundle/revisions?limit=3", b"", 200, "revisions"),
     ],
