@@ -9,7 +9,7 @@ from extauthz.mesh.identities import address_block, audience, namespace, remote_
 from extauthz.mesh.texts import Text, matches, quoted, read_match
 from extauthz.mesh.values import Value
 from extauthz.policy.matchers import text_problem
-from extauthz.policy.variables import LISTED_HEADERS
+from extauthz.policy.readers import LISTED_HEADERS
 
 Sign = Literal["values", "notValues"]
 ADDRESSES: Final = ("source.ip", "remote.ip", "destination.ip")

@@ -16,7 +16,8 @@ from extauthz.policy import lookups
 from extauthz.policy.asked import Asked
 from extauthz.policy.claims import ABSENT
 from extauthz.policy.lowering import ALLOWANCE, BeyondError, Expression, FailedError, SpentError, result
-from extauthz.policy.variables import Reader, UnreadableError, for_cel
+from extauthz.policy.readers import Reader, UnreadableError
+from extauthz.policy.variables import for_cel
 
 FAILED: Final = object()
 MAX_COLLECTED: Final = 200  # elements: `map` and `filter` take 1 ms for 200 in CEL's evaluator, 3 s for 5,000

@@ -22,9 +22,10 @@ from extauthz.policy.operations import Operation
 from extauthz.policy.outcome import NO, YES, Outcome
 from extauthz.policy.parts import AddressPart, Found, Part
 from extauthz.policy.query import Query
+from extauthz.policy.readers import UnreadableError
 from extauthz.policy.rule import Rule
 from extauthz.policy.sources import Source
-from extauthz.policy.variables import VARIABLES, UnreadableError
+from extauthz.policy.variables import VARIABLES
 
 STAND_IN: Final = "\ue000"  # for private use: no request that we accept has it, and no bundle may
 _MAX_JOINED: Final = 4096 // 513  # members of a list that surely fit into a header
