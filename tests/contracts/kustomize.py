@@ -68,6 +68,9 @@ def _apply(manifest: Manifest, operation: dict[str, Any]) -> None:
     at: Any = manifest
     for step in path:
         at = at[int(step)] if isinstance(at, list) else at[step]
+    if isinstance(at, list) and operation["op"] == "add":  # `-` is behind the last
+        at.insert(len(at) if last == "-" else int(last), operation["value"])
+        return
     key = int(last) if isinstance(at, list) else last
     if operation["op"] != "add":
         at[key]

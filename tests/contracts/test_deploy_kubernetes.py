@@ -15,11 +15,18 @@ from extauthz.app.server import LAST_SECONDS
 from extauthz.bundle.read import read_bundle
 from extauthz.settings import load_settings
 from extauthz.sources import GenerationalTokenCache
-from tests.contracts.kustomize import RENDERERS, Manifest, one
+from tests.contracts.kustomize import RENDERERS, Manifest, one, render
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-LAYERS = ["base", "overlays/production", "overlays/kept-journal", "overlays/bundle-https", "overlays/bundle-oci"]
+LAYERS = [
+    "base",
+    "overlays/production",
+    "overlays/kept-journal",
+    "overlays/bundle-https",
+    "overlays/bundle-oci",
+    "overlays/candidate",
+]
 # Custom resources, whose schemas no package ships.
 CUSTOM = {"ServiceMonitor"}
 VERSIONS = ["1.30", "1.34", "1.37"]
@@ -257,3 +264,25 @@ def test_the_starter_bundle_lets_nothing_in_but_liveness(manifests: list[Manifes
     assert ["health"] == [policy.name for policy in built.snapshot.policies.policies]
     modes = {profile.name: profile.authentication.mode for profile in built.snapshot.profiles.profiles}
     assert {"health": "none", "default": "required"} == modes
+
+
+def test_the_candidate_is_a_whole_bundle_beside_the_live_one(tmp_path: Path) -> None:
+    """It is mounted where the environment says, and differs from the live one in what is tried."""
+    manifests = render(KUBERNETES / "overlays/candidate")
+    (container,) = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    environ = {variable["name"]: variable["value"] for variable in container["env"]}
+    settings = load_settings(write_config(manifests, tmp_path), environ, [])
+    assert settings.bundle.candidate is not None
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (mounts["bundle"], mounts["candidate"]) == (settings.bundle.directory, settings.bundle.candidate.directory)
+    live, candidate = (
+        read_bundle(
+            {name: text.encode() for name, text in one(manifests, "ConfigMap", config)["data"].items()},
+            GenerationalTokenCache(1),
+        )
+        for config in ("extauthz-bundle", "extauthz-candidate")
+    )
+    assert {"reports"} == {policy.name for policy in candidate.snapshot.policies.policies} - {
+        policy.name for policy in live.snapshot.policies.policies
+    }
+    assert live.snapshot.revision != candidate.snapshot.revision
