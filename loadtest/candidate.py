@@ -10,11 +10,14 @@ without the part of the Checks that was compared for it, so that is measured too
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+import httpx
 
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, copy_bundle, start_issuer
 from loadtest import bench, figures, h2load, report, servers
@@ -25,6 +28,7 @@ from loadtest.questions import officers
 from loadtest.servers import Target
 
 BUDGET = {"all": 1.40, "hundredth": 1.02}  # of the processor time without a candidate
+_PATIENCE_SECONDS = 60.0
 SCENARIOS = ("streams_1", "streams_16", OPEN)
 
 
@@ -60,7 +64,17 @@ def start(variant: Variant, work: Path, stack: ExitStack, issuer: Issuer, share:
             f"bundle.candidate.maxShare={share}",
             "bundle.candidate.runTests=false",
         ]
-    return servers.start_extauthz(own, stack, issuer, settings)._replace(name=variant.name)
+    target = servers.start_extauthz(own, stack, issuer, settings)._replace(name=variant.name)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while settings and not _status(target)["revision"]:  # no server waits for its candidate
+        if time.monotonic() > end:
+            sys.exit(f"{variant.name}: no candidate: {_status(target)}")
+        time.sleep(0.05)
+    return target
+
+
+def _status(target: Target) -> dict[str, Any]:
+    return dict(httpx.get(f"{target.admin}/status").json()["candidate"])
 
 
 def compared(target: Target) -> float:

@@ -57,9 +57,9 @@ class Candidate:
         self._beside: Beside | None = None
 
     def begin(self) -> None:
-        """Load what can be had at once. Raises OSError for settings that cannot be used."""
+        """Raises OSError for settings that cannot be used. Nobody waits for a candidate: it is loaded later."""
         if self.source is not None:
-            self.source.begin()
+            self.source.begin(load=False)
 
     def start(self) -> None:
         """Follow the source."""

@@ -75,7 +75,12 @@ def compared(tmp_path: Path, issuer: Issuer) -> Iterator[Server]:
             "bundle.candidate.maxShare=1",
             "bundle.candidate.gate={minCompared: 1, minSeconds: 0}",
         ]
-        yield start_server(tmp_path, stack, bundle, settings)
+        server = start_server(tmp_path, stack, bundle, settings)
+        end = time.monotonic() + 20
+        while not status(server)["revision"]:  # no start waits for a candidate
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield server
 
 
 def status(server: Server) -> Any:

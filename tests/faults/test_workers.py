@@ -343,6 +343,7 @@ def test_what_workers_compare_is_added_up_and_judged_together(server: Workers) -
     def shown() -> Any:
         return httpx.get(f"{server.admin}/status").json()["candidate"]
 
+    assert until(lambda: all("candidate_compared" in kinds(server, worker) for worker in (0, 1)))
     for worker in (0, 1):
         for path in ("/public/a", "/public/a", "/public/b"):
             assert server.ask_worker(worker, path).allowed
@@ -356,3 +357,9 @@ def test_what_workers_compare_is_added_up_and_judged_together(server: Workers) -
     page = httpx.get(server.admin).text
     assert "Disagreements" in page
     assert group["example"] in page
+
+
+def kinds(server: Workers, worker: int) -> str:
+    """What the journal of one worker says about its life."""
+    files = sorted((server.journal / f"worker-{worker}").glob("segment-*.ndjson"))
+    return "".join(line for file in files for line in file.read_text().splitlines() if '"lifecycle"' in line)

@@ -66,16 +66,19 @@ class BundleSource:
         self._verified = False  # whether what the source holds now was vouched for
         self._failures, self._after = 0, 0.0  # in a row; seconds that the source wants to be left alone
         self._afar = bool(options.url or options.oci)
+        self._waited_for = True
         self._stopping, self._asked = Event(), Event()
         self._turn = RLock()  # held while something comes into force, not while the source is asked
         self.orders = BundleOrders(self._turn, self._intake, self._store, live, self._seen_by_order, clock)
         self._thread = Thread(target=self._run, name="bundle-source", daemon=True)
 
-    def begin(self) -> None:
+    def begin(self, *, load: bool = True) -> None:
         """Open what the options name, and put in force what can be had at once. Raises OSError that says what is wrong.
 
         A source afar is asked by `start`, and what was in force comes from the disk; a directory is looked at first.
+        Without `load` nobody is kept waiting: everything is done in the background.
         """
+        self._waited_for = load
         self._intake.trust = load_trust(self._options.trust)
         try:
             self._origin.check()
@@ -86,16 +89,16 @@ class BundleSource:
             heard = self._store.open().contact
             self._fresh = Freshness(self._options.max_age_seconds, self._clock, self._note_contact, heard)
         with self._turn:
-            if not self._afar:
+            if load and not self._afar:
                 self.refresh()
-            if self._live.latest is None:
+            if load and self._live.latest is None:
                 self._restore()
         self._look_at_age()
 
     def start(self) -> None:
         """Follow the source in the background. Without any bundle yet, its first answer is waited for, but not long."""
         self._thread.start()
-        if self._afar and self._live.latest is None:
+        if self._waited_for and self._afar and self._live.latest is None:
             self._asked.wait(_FIRST_SECONDS)
 
     def stop(self) -> None:

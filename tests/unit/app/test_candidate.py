@@ -112,6 +112,7 @@ class Running:
         self.admin = f"http://{addresses.admin}"
         self.channel = grpc.insecure_channel(addresses.grpc, options=[("grpc.use_local_subchannel_pool", 1)])
         self.stopped = False
+        assert until(lambda: self.status()["lastResult"] == "activated")  # nobody waits for a candidate but we
 
     def ask(self, path: str) -> Answer:
         raw = build_check(Check(host="open.test", path=path))
