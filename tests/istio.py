@@ -107,6 +107,8 @@ def _takes(rule: Doc, claims: Doc) -> bool:
 
 def _rule_matches(rule: Doc, asked: Asked, claims: Doc | None, words: set[str], namespace: str, action: str) -> bool:
     """At least one source, one operation and all conditions."""
+    if asked.tcp and action == "ALLOW" and _names_http(rule):
+        return False  # "ALLOW rules with HTTP-only fields are ignored for TCP"
     ask = _Ask(asked, claims, words, namespace, action)
     sources = rule.get("from") or [{"source": {}}]
     operations = rule.get("to") or [{"operation": {}}]
@@ -115,6 +117,14 @@ def _rule_matches(rule: Doc, asked: Asked, claims: Doc | None, words: set[str], 
         and any(ask.operation(each["operation"]) for each in operations)
         and all(ask.condition(each) for each in rule.get("when") or [])
     )
+
+
+def _names_http(rule: Doc) -> bool:
+    named = {name for each in rule.get("from") or [] for name in each["source"]}
+    named |= {name for each in rule.get("to") or [] for name in each["operation"]}
+    http = ("requestPrincipals", "hosts", "methods", "paths")
+    negated = {f"not{name[0].upper()}{name[1:]}" for name in http}
+    return bool(named & {*http, *negated}) or any(each["key"].startswith("request.") for each in rule.get("when") or [])
 
 
 class _Ask:

@@ -10,6 +10,10 @@ from extauthz.model.problems import Location
 from extauthz.policy.condition import MAX_LENGTH
 
 _EVERYTHING: Final = Alternative({})
+_OUR_HTTP_FIELDS: Final = frozenset(
+    {"requestPrincipals", "notRequestPrincipals", "hosts", "notHosts", "methods", "notMethods", "paths"}
+)
+_HTTP_FIELDS: Final = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
 
 
 def to_rules(rule: Rule, at: int, context: Context) -> list[dict[str, Any]]:
@@ -38,6 +42,8 @@ def to_rules(rule: Rule, at: int, context: Context) -> list[dict[str, Any]]:
     ]
     for number, each in enumerate(found):
         each["name"] = f"rule-{at}" if len(found) == 1 else f"rule-{at}-part-{number}"
+        if not context.denies and _speaks_of_http(rule):
+            _keep_to_http(each)
     return _within_length(found, location, context)
 
 
@@ -97,6 +103,26 @@ def _rule(
     if condition := all_of([*from_group[1], *to_group[1], *expressions]):
         rule["condition"] = condition
     return rule
+
+
+def _speaks_of_http(rule: Rule) -> bool:
+    """Whether Istio leaves an ALLOW rule out for connections without HTTP: the whole rule, whatever else it says."""
+    return (
+        any(entry.source.request_principals or entry.source.not_request_principals for entry in rule.from_ or [])
+        or any(getattr(entry.operation, name) for entry in rule.to or [] for name in _HTTP_FIELDS)
+        or any(entry.key.startswith("request.") for entry in rule.when or [])
+    )
+
+
+def _keep_to_http(rule: dict[str, Any]) -> None:
+    """Let a part name HTTP where only another part of Istio's rule did; every request has a method."""
+    fields = {name for entry in (*rule.get("from", ()), *rule.get("to", ())) for name in entry}
+    keys = [entry["key"] for entry in rule.get("when", ())]
+    if fields & _OUR_HTTP_FIELDS or any(key.startswith("request.") for key in keys):
+        return
+    if any(name in rule.get("condition", "") for name in ("request.", "subject.")):
+        return
+    rule["to"] = [{**operation, "methods": ["*"]} for operation in rule.get("to", [{}])]
 
 
 def _within_length(found: list[dict[str, Any]], location: Location, context: Context) -> list[dict[str, Any]]:

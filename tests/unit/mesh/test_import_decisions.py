@@ -54,6 +54,14 @@ def test_an_allow_that_names_http_allows_no_connection(field: str) -> None:
     assert engine.ask("/", host="a").allowed
 
 
+@pytest.mark.parametrize("other", ["hosts: [x]", "paths: ['/a/*']", "paths: ['/a/{*}.txt']", "paths: [admin]"])
+def test_an_allow_rule_of_which_any_alternative_names_http_allows_no_connection(other: str) -> None:
+    """Istio leaves the whole rule out, also where our parts of it are several or the other one was lost."""
+    spec = "{rules: [{to: [{operation: {ports: ['9090']}}, {operation: {" + other + "}}]}]}"
+    engine = Engine(imported(policy(spec)).files)
+    assert not engine.ask(change=as_connection).allowed
+
+
 def test_an_allow_by_port_and_namespace_allows_connections() -> None:
     spec = "{rules: [{from: [{source: {namespaces: [ops]}}], to: [{operation: {ports: ['9090']}}]}]}"
     engine = Engine(imported(policy(spec)).files)
