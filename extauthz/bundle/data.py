@@ -2,17 +2,48 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from extauthz.bundle.finding import BundleError, Finding, shorten
+from extauthz.bundle.json_steps import InDoubtError, read_in_steps
 from extauthz.bundle.syntax import INT_LIMIT, MAX_DEPTH, MAX_NODES, decode, parse_yaml
 
+DATA: Final = "data/"  # where data files are
+PATCH: Final = ".patch"  # ends the stem of a file with changes to another: `data/owners.patch.json`
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 _OFFSET = re.compile(r" \(byte (\d+)\)$")
 _TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep: flatten it"
+
+
+def check_size(files: Mapping[str, bytes], max_bytes: int) -> None:
+    """Raise BundleError when the data files of a bundle are larger than `max_bytes` together."""
+    sizes = {path: len(content) for path, content in files.items() if path.startswith(DATA)}
+    if (total := sum(sizes.values())) > max_bytes:
+        largest = max(sizes, key=lambda path: sizes[path])
+        message = (
+            f"the data files have {total} bytes together, {sizes[largest]} of them here: `bundle.maxDataBytes` allows "
+            f"{max_bytes}"
+        )
+        raise BundleError([Finding(file=largest, message=message)], "parse")
+
+
+def merge(target: Any, patch: Any) -> Any:  # noqa: ANN401 - any JSON values
+    """RFC 7396 (JSON Merge Patch) section 2. Nothing is changed: what the patch does not name is shared."""
+    if not isinstance(patch, dict):
+        return patch
+    merged: dict[str, Any] = {}
+    if isinstance(target, dict):
+        for key, value in target.items():  # one by one: whoever decides meanwhile does not wait for a copy of it all
+            merged[key] = value  # noqa: PERF403
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
 
 
 def read_data(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the file holds
@@ -30,6 +61,15 @@ def parse_json(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the fi
     """A JSON value (RFC 8259) without duplicate keys, within the caps that hold for YAML. Raises BundleError."""
     decoded = decode(text, file)
     try:
+        value = read_in_steps(decoded)
+    except InDoubtError:
+        value = _parse_strictly(decoded, file)
+    _check_caps(value, file)
+    return value
+
+
+def _parse_strictly(decoded: str, file: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    try:
         # msgspec is strict about escapes and numbers but takes the last of duplicate keys; `json` can tell.
         value = msgspec.json.decode(decoded)
         json.loads(decoded, object_pairs_hook=_unique)
@@ -39,7 +79,6 @@ def parse_json(text: bytes, file: str) -> Any:  # noqa: ANN401 - whatever the fi
         raise BundleError([Finding(file=file, message=_TOO_DEEP, code="syntax")]) from None
     except _DuplicateKeyError:
         raise BundleError(_duplicates(decoded, file)) from None
-    _check_caps(value, file)
     return value
 
 
@@ -82,20 +121,22 @@ def _duplicates(text: str, file: str) -> Iterator[Finding]:
 
 def _check_caps(value: object, file: str) -> None:
     """Depth, number of values and size of numbers."""
-    level, nodes, depth = [value], 0, 0
-    while level:
-        nodes += len(level)
-        depth += 1
-        below: list[object] = []
+    level: Iterable[object] = (value,)
+    nodes = depth = 0
+    while True:
+        below: list[dict[str, object] | list[object]] = []
+        before = nodes
         for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
+            nodes += 1
+            if isinstance(item, dict | list):
+                below.append(item)
             elif isinstance(item, int) and not -INT_LIMIT <= item < INT_LIMIT:
                 message = f"number `{shorten(str(item))}` is too large: quote it to make it text"
                 raise BundleError([Finding(file=file, message=message, code="syntax")])
-        level = below
+        if nodes == before:
+            break
+        level = (member for around in below for member in (around.values() if isinstance(around, dict) else around))
+        depth += 1
         if depth > MAX_DEPTH + 1:
             raise BundleError([Finding(file=file, message=_TOO_DEEP, code="syntax")])
     if nodes > MAX_NODES:

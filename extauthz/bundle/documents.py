@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from extauthz.bundle.data import DATA, PATCH
 from extauthz.bundle.finding import BundleError, Finding, shorten
 from extauthz.bundle.kinds import API_VERSION, KINDS, MAX_NAME, SINGLE_KINDS, Envelope
 from extauthz.bundle.memory import Memory
@@ -16,7 +17,6 @@ from extauthz.model.problems import Problem, suggestion
 # RFC 1123 labels joined with dots, as Kubernetes names its objects.
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 _NAME = re.compile(NAME_PATTERN)
-_DATA: Final = "data/"
 _YAML: Final = (".yaml", ".yml")
 _Bind = Callable[..., Any]  # as `tree.bind`
 
@@ -63,9 +63,10 @@ def read_documents(files: Mapping[str, bytes], memory: Memory | None = None) -> 
     memory.keep(files)
     documents = Documents({kind: [] for kind in KINDS}, {kind: set() for kind in KINDS}, {}, set(), set(), [])
     seen: dict[tuple[str, str], Tree] = {}
-    for path in sorted(files):
+    # Changes to data come behind all data: `a.patch.json` is before `a.yaml`.
+    for path in sorted(files, key=lambda path: (f"{PATCH}." in path and path.startswith(DATA), path)):
         try:
-            if path.startswith(_DATA):
+            if path.startswith(DATA):
                 _add_data(documents, path, files[path], memory)
             elif path.endswith(_YAML):
                 for place, tree in enumerate(memory.trees(files[path], path)):
@@ -73,14 +74,21 @@ def read_documents(files: Mapping[str, bytes], memory: Memory | None = None) -> 
                     tree.lines.pack()  # the rest is asked seldom
         except BundleError as error:
             documents.findings.extend(error.findings)
-            if not path.startswith(_DATA):
+            if not path.startswith(DATA):
                 documents.unread.add(path)
     return documents
 
 
 def _add_data(documents: Documents, path: str, text: bytes, memory: Memory) -> None:
-    stem, extension = posixpath.splitext(path.removeprefix(_DATA))
+    stem, extension = posixpath.splitext(path.removeprefix(DATA))
     message = ""
+    if stem.endswith(PATCH) and extension in {*_YAML, ".json"}:
+        if extension == ".json":
+            _add_patch(documents, path, stem.removesuffix(PATCH), text, memory)
+        else:
+            message = f"changes to data are JSON (RFC 7396): write `{stem}.json`"
+            documents.findings.append(Finding(file=path, message=message))
+        return
     if "/" in stem:
         message = "data files lie directly in `data/`: move it there"
     elif not stem.isidentifier() or not stem.isascii():
@@ -94,6 +102,19 @@ def _add_data(documents: Documents, path: str, text: bytes, memory: Memory) -> N
         documents.broken_data.remove(stem)
     if message:
         documents.findings.append(Finding(file=path, message=message))
+
+
+def _add_patch(documents: Documents, path: str, name: str, text: bytes, memory: Memory) -> None:
+    """Changes to a data file that was read before."""
+    if name in documents.broken_data:
+        return
+    if name not in documents.data:
+        message = f"there is no data file `{name}` that this could change"
+        documents.findings.append(Finding(file=path, message=message, code="unknown-name"))
+        return
+    documents.broken_data.add(name)
+    documents.data[name] = memory.patched(name, documents.data[name], text, path)
+    documents.broken_data.remove(name)
 
 
 def _add_document(documents: Documents, tree: Tree, seen: dict[tuple[str, str], Tree], bind: _Bind) -> None:

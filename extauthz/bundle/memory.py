@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any, Final
 
-from extauthz.bundle.data import read_data
+from extauthz.bundle.data import DATA, PATCH, merge, read_data
 from extauthz.bundle.finding import Finding
 from extauthz.bundle.syntax import Tree, parse_yaml
 from extauthz.bundle.tree import bind
@@ -36,11 +36,13 @@ class Memory:
     def __init__(self) -> None:
         self.policies = PolicyMemory()
         self._files: dict[str, _File] = {}
+        self._patched: dict[str, tuple[Any, Any, Any]] = {}  # what it was made of, and what it is
 
     def keep(self, paths: Iterable[str]) -> None:
         """Forget files that are no longer there."""
         wanted = set(paths)
         self._files = {path: file for path, file in self._files.items() if path in wanted}
+        self._patched = {name: found for name, found in self._patched.items() if f"{DATA}{name}{PATCH}.json" in wanted}
 
     def trees(self, text: bytes, path: str) -> list[Tree]:
         """The documents of a YAML file. Raises BundleError."""
@@ -55,6 +57,14 @@ class Memory:
         if file.value is _UNREAD:
             file.value = read_data(text, path)
         return file.value
+
+    def patched(self, name: str, whole: Any, text: bytes, path: str) -> Any:  # noqa: ANN401 - as above
+        """The value of a data file with the changes of another (RFC 7396). Raises BundleError."""
+        patch = self.data(text, path)
+        known = self._patched.get(name)
+        if known is None or known[0] is not whole or known[1] is not patch:
+            known = self._patched[name] = (whole, patch, merge(whole, patch))
+        return known[2]
 
     def binder(self, path: str, place: int) -> Callable[..., Any]:
         """`bind` for the document at that place of a file: the same struct, or findings, as the last time."""

@@ -113,7 +113,9 @@ def compile_policies(
     memory.keep(policies)
     known = memory.find(policies, conditions, names, problems)
     if (same := memory.same(known, read_headers)) is not None:
-        return same.over(conditions.facts)
+        other = same.over(conditions.facts)
+        memory.note(known, read_headers, other)  # or the data of the first would never be freed
+        return other
     named = [(policy.name, each.rules, told) for policy, each, told in zip(policies, known, problems, strict=True)]
     named.sort(key=lambda entry: entry[0])
     fits = check_numbers(named, read_headers)

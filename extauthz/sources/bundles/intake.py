@@ -56,6 +56,7 @@ class Intake:
         live: Live,
         store: BundleStore | None,
         clock: Callable[[], float],
+        max_data_bytes: int,
         *,
         run_tests: bool,
         retain: bool = False,
@@ -65,6 +66,7 @@ class Intake:
         self.offered: Offered | None = None
         self._retain = retain
         self._live, self._store, self._clock, self._run_tests = live, store, clock, run_tests
+        self._max_data_bytes = max_data_bytes
         self._refused: _Refused | None = None
         self._memory = Memory()
         self._recent: dict[str, Built] = {}  # by digest: what is in force, and what was before or waits
@@ -89,6 +91,9 @@ class Intake:
                 self._refused = _Refused(content, self._permitted(), outcome.verified, waiting)
         return outcome
 
+    def _build(self, vouched: Vouched, progress: Progress, *, with_tests: bool) -> Built:
+        return build(vouched, progress, self._memory, self._max_data_bytes, with_tests=with_tests)
+
     def _refused_before(self, content: str) -> _Refused | None:
         refused = self._refused
         if refused is None or (refused.content, refused.permitted) != (content, self._permitted()):
@@ -112,7 +117,7 @@ class Intake:
             if self._is_in_force(vouched):
                 self._keep(vouched, None, brought, kept)
                 return Outcome(replace(about, result="unchanged"), verified)
-            built = build(vouched, progress, self._memory, with_tests=self._run_tests and not self._is_held(kept))
+            built = self._build(vouched, progress, with_tests=self._run_tests and not self._is_held(kept))
             if stopped():
                 return Outcome(None, verified)
             with progress.step("activate"):
@@ -150,7 +155,7 @@ class Intake:
             return about, known
         gc.collect()  # as in `take`
         with collector_paused():
-            built = build(vouched, progress, self._memory, with_tests=False)
+            built = self._build(vouched, progress, with_tests=False)
         return replace(about, findings=tuple(built.warnings)), built
 
     def admit(self, offered: Offered, progress: Progress) -> tuple[Activation, Kept, bytes]:

@@ -71,6 +71,8 @@ class SourceOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     oci: str = ""  # `registry/repository:tag`, `…@sha256:…` or both
     poll_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 1.0  # of a directory, when the kernel reports no change
     run_tests: bool = True  # false: activate without running the bundle's PolicyTests
+    # All files of `data/` together; in memory they take about five times as much, twice while one is being replaced.
+    max_data_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = 32 << 20
     fetch: FetchOptions = FetchOptions()
     trust: TrustOptions = TrustOptions()
 

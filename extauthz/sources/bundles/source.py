@@ -60,7 +60,8 @@ class BundleSource:
         self._origin = make_origin(options)
         self._store = BundleStore(options.state_directory, options.keep) if options.state_directory else None
         retain = isinstance(options, CandidateOptions)
-        self._intake = Intake(live, self._store, clock, run_tests=options.run_tests, retain=retain)
+        limit = options.max_data_bytes
+        self._intake = Intake(live, self._store, clock, limit, run_tests=options.run_tests, retain=retain)
         self._fresh = Freshness(options.max_age_seconds, clock, self._note_contact)
         self._steps: Counter[tuple[str, str]] = Counter()
         self._verified = False  # whether what the source holds now was vouched for

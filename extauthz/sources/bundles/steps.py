@@ -27,6 +27,7 @@ from extauthz.bundle import (
     run_tests,
     unpack,
 )
+from extauthz.bundle.data import check_size
 from extauthz.bundle.verify import Mark, Trust, check_name, check_sequence, verify_package
 from extauthz.model.ports import NoTokenCache
 from extauthz.sources.bundles.origin import Brought
@@ -85,9 +86,10 @@ def open_package(brought: Brought, rules: Callable[[], Rules], now: float, progr
     return Vouched(package, brought.archive, found.manifest, found.key, digest)
 
 
-def build(vouched: Vouched, progress: Progress, memory: Memory, *, with_tests: bool) -> Built:
+def build(vouched: Vouched, progress: Progress, memory: Memory, max_data_bytes: int, *, with_tests: bool) -> Built:
     """Parse, lint, compile and test; what `memory` knows is used again. Raises BundleError."""
     with progress.step("parse", "lint", "compile"):
+        check_size(vouched.package.files, max_data_bytes)
         built = read_bundle(vouched.package.files, NoTokenCache(), memory)
         if vouched.manifest is not None:
             built = replace(built, snapshot=replace(built.snapshot, revision=vouched.manifest.revision))

@@ -164,7 +164,8 @@ def test_tenants_that_change_are_known_at_once() -> None:
 def test_old_data_is_gone_after_the_update() -> None:
     """Of a hundred states only the one in force is kept, and the one before until it is replaced."""
     memory = Memory()
-    built, kept = read(bundle(), memory), []
+    built, kept = read(bundle(owners='{"alice": ["1", "marker-first"], "bob": []}'), memory), []
+    kept.append(ref(built.snapshot.policies))
     for number in range(100):
         built = read(bundle(owners=f'{{"alice": ["1", "marker-{number}"], "bob": []}}'), memory)
         kept.append(ref(built.snapshot.policies))
@@ -175,7 +176,7 @@ def test_old_data_is_gone_after_the_update() -> None:
         if type(each) is list and any(type(of) is str and of.startswith("marker-") for of in each)
     ]
     assert alive == [["1", "marker-99"]]
-    assert [found() for found in kept] == [None] * 99 + [built.snapshot.policies]
+    assert [found() for found in kept] == [None] * 100 + [built.snapshot.policies]
 
 
 def test_expressions_that_no_policy_has_any_more_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

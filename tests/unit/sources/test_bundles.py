@@ -306,3 +306,41 @@ def test_stop_is_prompt(tmp_path: Path) -> None:
     began = time.monotonic()
     watched.source.stop()
     assert time.monotonic() - began < 2
+
+
+def test_a_small_file_of_changes_updates_data_and_shares_the_rest(
+    tmp_path: Path, watch: Callable[..., Watched]
+) -> None:
+    """What policies were compiled to, and data that nobody named, are the same objects as before; the old data is gone."""
+    directory = write(tmp_path / "b", policy=POLICY.replace("limit >= 10", "subject.id in data.owners.all"))
+    (directory / "data" / "owners.json").write_text('{"all": ["alice"], "rest": ["marker-a"]}')
+    (directory / "tests" / "staff.yaml").unlink()
+    watched = watch(directory)
+    watched.wait(lambda: watched.revision == "small-1")
+    first = watched.live.latest
+    assert first is not None
+    rules, rest = first.policies._rules, first.policies._facts.files["owners"]["rest"]  # type: ignore[index]
+    gone = weakref.ref(first.policies)
+    del first
+    for number in range(4):
+        digest = watched.live.status().digest
+        (directory / "data" / "owners.patch.json").write_text(f'{{"all": ["bob-{number}"]}}')
+        watched.wait(lambda digest=digest: watched.live.status().digest != digest)
+    latest = watched.live.latest
+    assert latest is not None
+    assert {"all": ["bob-3"], "rest": ["marker-a"]} == latest.policies._facts.files["owners"]
+    assert latest.policies._rules is rules
+    assert latest.policies._facts.files["owners"]["rest"] is rest  # type: ignore[index]
+    watched.wait(lambda: gone() is None)
+
+
+def test_too_much_data_is_rejected_and_the_rest_stays(tmp_path: Path, watch: Callable[..., Watched]) -> None:
+    directory = write(tmp_path / "b")
+    watched = watch(directory, max_data_bytes=4096)
+    watched.wait(lambda: watched.revision == "small-1")
+    (directory / "data" / "owners.json").write_text('{"all": ["' + "x" * 5000 + '"]}')
+    watched.wait(lambda: watched.results == ["activated", "rejected"])
+    assert watched.reports[-1].step == "parse"
+    assert str(watched.reports[-1].findings[0]).startswith("data/owners.json: the data files have 5")
+    assert "`bundle.maxDataBytes` allows 4096" in str(watched.reports[-1].findings[0])
+    assert watched.revision == "small-1"
