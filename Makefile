@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: activation bench candidate capacity changes gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -53,6 +53,9 @@ scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over 
 CHANGES ?= 200
 activation: $(STAMP) ## from a changed file to the first answer by it, over 10 and 10,000 policies; loadtest/results/activation.*
 	$(BIN)/python -m loadtest.activation --changes $(CHANGES)
+
+changes: $(STAMP) ## 1,000 activations, 50 rollbacks, 20 freezes at 1,000 requests a second through Envoy; fails on any mix or failure
+	$(BIN)/python -m loadtest.changes $(CHANGES_OPTIONS)
 
 candidate: $(STAMP) ## what a candidate beside the live bundle costs, as ratios and in instructions; fails above 1.40 and 1.02
 	$(BIN)/python -m loadtest.candidate_instructions
