@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from extauthz.beside.budget import Budget
 from extauthz.beside.evaluate import Settle, evaluate
-from extauthz.beside.pair import LiveSubject, Pair, make_pair
+from extauthz.beside.pair import Callers, Pair, make_pair
 from extauthz.beside.tally import Tally
 from extauthz.beside.waiting import Waiting
 from extauthz.bundle.compare import Change, Comparison, Skip
@@ -93,7 +93,7 @@ class Beside:
         self.budget = Budget(options.max_share)
         self._limit = _ALL if options.sample >= 1 else f"{int(options.sample * 16**_DIGITS):0{_DIGITS}x}"
         self._waiting: deque[Waiting] = deque()
-        self._subject = LiveSubject()
+        self._callers = Callers()
         self._pair: Pair | None = None
         self._tally: Tally | None = None
         self._at_work = Lock()
@@ -177,7 +177,7 @@ class Beside:
         if now - waiting.record.time - waiting.record.duration > _LATE_SECONDS:
             return self._skip("late")
         try:
-            found = evaluate(waiting, self._paired(live, candidate), self._subject, self._settle)
+            found = evaluate(waiting, self._paired(live, candidate), self._callers, self._settle)
         except Exception as error:  # noqa: BLE001 - a candidate that fails is what we want to know about
             tally.failed()
             self._note_failure(error, waiting, candidate, tally, records)
@@ -198,7 +198,7 @@ class Beside:
     def _paired(self, live: Snapshot, candidate: Snapshot) -> Pair:
         pair = self._pair
         if pair is None or pair.live is not live or pair.source is not candidate:
-            pair = self._pair = make_pair(live, candidate, self._subject)
+            pair = self._pair = make_pair(live, candidate, self._callers)
         return pair
 
     def _counted(self) -> Tally | None:

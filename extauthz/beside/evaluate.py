@@ -5,7 +5,7 @@ Rule: nothing is asked. What the live Check did not learn, and the candidate nee
 
 from collections.abc import Callable
 
-from extauthz.beside.pair import LiveSubject, Pair
+from extauthz.beside.pair import Callers, Pair
 from extauthz.beside.waiting import Waiting
 from extauthz.bundle.compare import Difference, Skip, compare
 from extauthz.check import MAX_QUESTIONS, PROOF_REPLAY, advance
@@ -22,11 +22,12 @@ from extauthz.model.decision import (
 from extauthz.model.reasons import Reason
 
 Settle = Callable[[Decision], Decision]
+_BY_KEYS = frozenset({Reason.TOKEN_SIGNATURE_INVALID, Reason.TOKEN_KEY_UNKNOWN})
 _USED_BODY = "SG-04"  # the check of what a signed body's first use is asked for
 
 
 def evaluate(
-    waiting: Waiting, pair: Pair, subject: LiveSubject, settle: Settle
+    waiting: Waiting, pair: Pair, callers: Callers, settle: Settle
 ) -> tuple[Decision, Difference | None] | Skip:
     """What the candidate decides and how that differs, or why it cannot be said. Raises whatever the candidate does.
 
@@ -34,7 +35,7 @@ def evaluate(
     """
     live = waiting.record.decision
     caller = live.evidence.subject
-    subject.show(caller, pair.same.get(caller.issuer_name, b"") if caller.has_token else b"")
+    callers.show(caller, pair.same.get(caller.issuer_name, b"") if caller.has_token else b"")
     decision = _decide(waiting, pair)
     if isinstance(decision, str):
         return decision
@@ -66,8 +67,14 @@ def _decide(waiting: Waiting, pair: Pair) -> Decision | Skip:
             known[question] = _was_first_use(decision, live)
         elif _is_refused_alike(decision, live, pair):
             return live
+        elif not isinstance(question, VerifySignature):
+            return "introspection"
+        elif pair.can_verify(decision.otherwise.evidence.profile):
+            known[question] = True
         else:
-            return "credential" if isinstance(question, VerifySignature) else "introspection"
+            return "credential"
+    if isinstance(decision, Undecided) and decision.reason is Reason.KEYS_UNAVAILABLE:
+        return "credential"  # in force, it would have fetched them
     return decision
 
 
@@ -83,13 +90,10 @@ def _was_first_use(pending: Pending, live: Decision) -> bool:
 
 
 def _is_refused_alike(pending: Pending, live: Decision, pair: Pair) -> bool:
-    """Whether the token would fare as it did: refused by an issuer that both have alike and this profile accepts."""
-    if not isinstance(live, Deny) or live.issuer not in pair.same:
+    """Whether the token would fare as it did: refused by an issuer that both have alike and this profile accepts.
+
+    Of issuers that have no more than the same keys, whether its signature was refused.
+    """
+    if not isinstance(live, Deny) or live.issuer not in pair.issuers(pending.otherwise.evidence.profile):
         return False
-    name = pending.otherwise.evidence.profile
-    return any(
-        issuer.name == live.issuer
-        for profile in pair.candidate.profiles.profiles
-        if profile.name == name
-        for issuer in profile.authentication.issuers
-    )
+    return live.issuer in pair.same or (live.issuer in pair.rebound and live.reason in _BY_KEYS)

@@ -1,28 +1,38 @@
 """A candidate as it decides beside one live snapshot: with the same keys, orders and nonces, and nothing to write to.
 
 Rule 1: whoever the live bundle has verified is taken for verified where both have the same Issuer document and keys;
-no signature of a token is verified again.
+where they have not, a token is verified once, with keys that are here already.
 Rule 2: what changes a later decision (tokens kept, proofs used up) is not in reach.
 """
 
+from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.identity import Issuer, KeySet
 from extauthz.model.decision import IntrospectToken, Question
 from extauthz.model.subject import ANONYMOUS, Subject
 from extauthz.snapshot import Snapshot
+from extauthz.sources import GenerationalTokenCache
 
 _INTROSPECTED: Final = b"introspected"  # begins the keys of what an issuer said, see `identity.introspected`
+_MAX_TOKENS, _MAX_BYTES = 5_000, 16 << 20
+# What decides which keys of a published set are an issuer's, and where that set is.
+_OF_KEYS: Final = ("issuer", "jwks_uri", "jwks_file", "discovery", "metadata_uri", "algorithms", "min_rsa_bits")
 
 
-class LiveSubject:
-    """In the place of a token cache: the one caller that the live bundle has verified in this very Check."""
+class Callers:
+    """In the place of a token cache: the one caller that the live bundle has verified in this very Check.
+
+    Beside that, a few of those that the candidate had to verify by itself.
+    """
 
     def __init__(self) -> None:
         self._subject: Subject = ANONYMOUS
         self._place = b""
+        self._own = GenerationalTokenCache(_MAX_TOKENS, _MAX_BYTES)
 
     def show(self, subject: Subject, place: bytes) -> None:
         """From now on. `place` is how its keys begin: by its issuer's document and keys; b"" shows nobody."""
@@ -31,10 +41,13 @@ class LiveSubject:
     def get(self, key: bytes) -> Subject | None:
         """The caller, where whoever asks has the same document and keys."""
         place = self._place
-        return self._subject if place and key.removeprefix(_INTROSPECTED).startswith(place) else None
+        if place and key.removeprefix(_INTROSPECTED).startswith(place):
+            return self._subject
+        return self._own.get(key)
 
     def put(self, key: bytes, subject: Subject) -> None:
-        """Nothing is kept."""
+        """Keep what the candidate has verified, for itself alone."""
+        self._own.put(key, subject)
 
 
 class UseNothingUp:
@@ -52,32 +65,61 @@ class Pair(Struct, frozen=True):
     source: Snapshot  # the candidate as it was compiled
     candidate: Snapshot  # as it decides here
     same: dict[str, bytes]  # by name of the issuers that both have alike: how keys of their tokens begin
+    rebound: frozenset[str]  # issuers that are others, with the same keys
 
     def may_know(self, question: Question) -> bool:
         """Whether an answer to the live bundle answers the candidate too."""
         return not isinstance(question, IntrospectToken) or question.issuer in self.same
 
+    def can_verify(self, profile: str) -> bool:
+        """Whether tokens of a profile of the candidate may be of an issuer that is not the same, and has keys."""
+        return any(name not in self.same and name in self.candidate.keys for name in self.issuers(profile))
 
-def make_pair(live: Snapshot, candidate: Snapshot, subject: LiveSubject) -> Pair:
-    """The candidate with the ports that it has beside `live`; `subject` is shown who calls before each decision."""
+    def issuers(self, profile: str) -> list[str]:
+        """Whose tokens a profile of the candidate accepts."""
+        found = (each for each in self.candidate.profiles.profiles if each.name == profile)
+        return [issuer.name for each in found for issuer in each.authentication.issuers]
+
+
+def make_pair(live: Snapshot, candidate: Snapshot, callers: Callers) -> Pair:
+    """The candidate with the ports that it has beside `live`; `callers` is shown who calls before each decision."""
     before, after = _issuers(live), _issuers(candidate)
     same: dict[str, bytes] = {}
+    rebound: set[str] = set()
     keys = dict(candidate.keys)
-    for name, digest in after.items():
+    for name, issuer in after.items():
         known, own = live.keys.get(name), candidate.keys.get(name)
-        if before.get(name) != digest or (own is not None and (known is None or own.version != known.version)):
+        former = before.get(name)
+        if former is None or (own is not None and known is None):
             continue
-        same[name] = known.version if known is not None and known.keys else digest
-        if known is not None:
-            keys[name] = known
+        if former.digest == issuer.digest and (own is None or known is None or own.version == known.version):
+            same[name] = known.version if known is not None and known.keys else issuer.digest
+            if known is not None:
+                keys[name] = known
+        elif known is not None and own is None and _has_keys_of(issuer, former):
+            keys[name] = _bind(known, issuer)
+            rebound.add(name)
     decides = replace(
-        candidate, keys=keys, tokens=subject, replay=UseNothingUp(), nonces=live.nonces, orders=live.orders
+        candidate, keys=keys, tokens=callers, replay=UseNothingUp(), nonces=live.nonces, orders=live.orders
     )
-    return Pair(live, candidate, decides, same)
+    return Pair(live, candidate, decides, same, frozenset(rebound))
 
 
-def _issuers(world: Snapshot) -> dict[str, bytes]:
-    """Digests of the Issuer documents that any profile accepts, by name."""
-    return {
-        issuer.name: issuer.digest for profile in world.profiles.profiles for issuer in profile.authentication.issuers
-    }
+def _issuers(world: Snapshot) -> dict[str, Issuer]:
+    """All that any profile accepts, by name."""
+    return {issuer.name: issuer for profile in world.profiles.profiles for issuer in profile.authentication.issuers}
+
+
+def _has_keys_of(issuer: Issuer, former: Issuer) -> bool:
+    """Whether the keys that were fetched for `former` are exactly those that would be fetched for `issuer`."""
+    return (
+        issuer.introspection is None
+        and former.introspection is None
+        and all(getattr(issuer, name) == getattr(former, name) for name in _OF_KEYS)
+    )
+
+
+def _bind(keys: KeySet, issuer: Issuer) -> KeySet:
+    """The same keys for another document, so that no token that was verified by the one counts for the other."""
+    version = sha256(b"rebound" + keys.version + issuer.digest).digest()
+    return replace(keys, issuer_digest=issuer.digest, version=version)

@@ -23,7 +23,7 @@ CHANGES: Final[tuple[Change, ...]] = ("allow_to_deny", "deny_to_allow", "reason"
 
 # Why a Check that was sampled has not been compared. The first three say something about candidate and traffic.
 Skip = Literal[
-    "credential",  # its token would have to be verified anew: another Issuer document, or refused by the live bundle
+    "credential",  # its token's keys would have to be fetched, or the live bundle's refusal says nothing about it
     "introspection",  # its issuer would have to be asked
     "large",  # too many bytes to be kept until the answers have left
     "queue",  # too many wait to be compared

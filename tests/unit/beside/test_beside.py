@@ -36,35 +36,89 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 # --- identities
 
 
-@pytest.mark.parametrize("tokens", [1000, 0], ids=["tokens are kept", "no token is kept"])
-def test_a_verified_caller_is_taken_over_and_no_signature_is_verified_again(bench, monkeypatch, tokens: int) -> None:
-    verified: list[str] = []
+@pytest.fixture
+def verified(monkeypatch) -> list[str]:
+    """Every signature of a token that is verified, by its algorithm."""
+    found: list[str] = []
     real = extauthz.identity.access_token.verify_signature
 
     def verify(algorithm: str, *more: Any) -> bool:
-        verified.append(algorithm)
+        found.append(algorithm)
         return real(algorithm, *more)
 
     monkeypatch.setattr(extauthz.identity.access_token, "verify_signature", verify)
+    return found
+
+
+@pytest.mark.parametrize("tokens", [1000, 0], ids=["tokens are kept", "no token is kept"])
+def test_a_verified_caller_is_taken_over_and_no_signature_is_verified_again(bench, verified, tokens: int) -> None:
     found = bench(bundle(NOBODY), tokens=tokens)
     assert found.ask(a_check(credential=f"Bearer {token()}")).allowed
     assert (1, {"allow_to_deny": 1}, 0, {}) == found.outcome
     assert ["ES256"] == verified
 
 
+OTHER_AUDIENCE = ISSUER.replace("audiences: [bank]", "audiences: [shop]")
+NO_ROLES = ISSUER.replace("roles: [roles]", "roles: [groups]")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"), [(OTHER_AUDIENCE, {"allow_to_deny": 2}), (NO_ROLES, {"obligations": 2})]
+)
+def test_a_candidate_with_another_issuer_document_verifies_a_token_once_for_itself(
+    bench, verified, changed: str, expected: dict[str, int]
+) -> None:
+    """With the keys that are here; what it verified is kept where no live decision finds it."""
+    found = bench(bundle(issuer=changed))
+    raw = a_check(credential=f"Bearer {token()}")
+    assert found.ask(raw).allowed
+    kept = len(found.tokens)
+    assert found.ask(raw).allowed
+    assert (2, expected, 0, {}) == found.outcome
+    assert kept == len(found.tokens)
+    assert len(verified) == (2 if changed is NO_ROLES else 3)  # a refused token is kept nowhere
+
+
+def test_a_token_that_only_the_candidate_accepts_would_pass(bench) -> None:
+    found = bench(bundle(issuer=OTHER_AUDIENCE))
+    raw = a_check(credential=f"Bearer {token(aud='shop')}")
+    for _ in range(2):
+        assert "token_audience_refused" == found.ask(raw).metadata["reason"]
+    assert (2, {"deny_to_allow": 2}, 0, {}) == found.outcome
+
+
+def test_a_forged_token_is_refused_alike_and_verified_once(bench, verified) -> None:
+    """By the same keys, whatever else the document says."""
+    found = bench(bundle(issuer=OTHER_AUDIENCE))
+    forged = token()[:-8] + "AAAAAAAA"
+    assert "token_signature_invalid" == found.ask(a_check(credential=f"Bearer {forged}")).metadata["reason"]
+    assert (1, {}, 0, {}) == found.outcome
+    assert ["ES256"] == verified
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        ISSUER.replace("audiences: [bank]", "audiences: [shop]"),
-        ISSUER.replace("claims: {roles: [roles]}", "leeway: 1s"),
+        ISSUER.replace("/certs", "/other-certs"),
+        ISSUER.replace("algorithms: [ES256]", "algorithms: [ES256, PS256]"),
+        ISSUER.replace("issuer: https://idp.bank.test", "issuer: https://other.bank.test"),
     ],
-    ids=["audiences", "claims"],
+    ids=["keys from elsewhere", "other keys of the set", "another iss"],
 )
-def test_with_another_issuer_document_a_token_says_nothing_about_the_candidate(bench, changed: str) -> None:
+def test_where_other_keys_would_be_fetched_a_token_says_nothing_about_the_candidate(bench, changed: str) -> None:
     found = bench(bundle(issuer=changed))
     assert found.ask(a_check(credential=f"Bearer {token()}")).allowed
     assert (0, {}, 0, {"credential": 1}) == found.outcome
     assert 1.0 == found.found.incomparable
+
+
+def test_a_token_of_an_issuer_that_only_the_candidate_knows_says_nothing(bench) -> None:
+    second = ISSUER.replace("name: bank", "name: second").replace("idp.bank.test", "second.test")
+    both = PROFILES.replace("issuers: [bank]", "issuers: [bank, second]")
+    found = bench(bundle(issuer=f"{NO_ROLES}---{second}", profiles=both))
+    raw = a_check(credential=f"Bearer {token(iss='https://second.test')}")
+    assert "token_issuer_refused" == found.ask(raw).metadata["reason"]
+    assert (0, {}, 0, {"credential": 1}) == found.outcome
 
 
 def test_a_refused_token_is_refused_alike_where_the_candidate_s_profile_accepts_its_issuer(bench) -> None:
