@@ -22,6 +22,7 @@ _END_STREAM, _END_HEADERS = 1, 4
 _CANCEL = struct.pack(">I", 8)
 _LAST_STREAM = (1 << 31) - 1
 _BATCH = 64
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _BLOCK = literal(
     [
         (":method", "POST"),
@@ -72,6 +73,12 @@ def _pinged(_stream: int) -> bytes:
     return _frame(_PING, 0, 0, b"12345678")
 
 
+def _dropped(stream: int) -> bytes:
+    """Whole questions on connections that are reset (TCP RST) right behind them."""
+    question = _frame(_HEADERS, _END_HEADERS, stream, _BLOCK)
+    return question + _frame(_DATA, _END_STREAM, stream, _MESSAGE)
+
+
 SHAPES: dict[str, Shape] = {
     "opened": _opened,
     "asked": _asked,
@@ -79,6 +86,7 @@ SHAPES: dict[str, Shape] = {
     "continued": _continued,
     "settings": _settled,
     "pings": _pinged,
+    "dropped": _dropped,
 }
 
 
@@ -104,6 +112,9 @@ def flood(address: tuple[str, int], shape: str, seconds: float) -> dict[str, flo
                             stream += 2
                         rounds += _BATCH
                     del out[: connection.send(out)]
+                    if shape == "dropped" and stream > 1 and not out:
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                        break
     return {"rounds": rounds, "connections": connections, "received_bytes": received, "seconds": seconds}
 
 

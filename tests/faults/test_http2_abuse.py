@@ -34,10 +34,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_t64_good_checks_are_answered_beside_abused_http2(server: Started, shape: str) -> None:
-    """Opened and reset (CVE-2023-44487), reset by the server (CVE-2025-8671), and frames without end."""
+    """Opened and reset (CVE-2023-44487), reset by the server (CVE-2025-8671), frames without end, connections that are reset."""
     assert server.process
     process = psutil.Process(server.process.pid)
-    before = process.memory_info().rss
+    before, descriptors = process.memory_info().rss, process.num_fds()
     port = server.grpc.rpartition(":")[2]
     command = [sys.executable, "-m", "loadtest.abuse", shape, port, str(SECONDS)]
     flood = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -52,4 +52,5 @@ def test_t64_good_checks_are_answered_beside_abused_http2(server: Started, shape
     assert any(answer.allowed for answer in found)
     assert server.ask().allowed
     assert until(lambda: "extauthz_inflight_checks 0.0\n" in httpx.get(f"{server.admin}/metrics").text)
+    assert until(lambda: process.num_fds() <= descriptors + 8)
     assert process.memory_info().rss - before < MOST_GROWTH
