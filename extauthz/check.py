@@ -36,8 +36,10 @@ from extauthz.model.decision import (
 )
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
+from extauthz.model.subject import Likeness
 from extauthz.policy import Verdict
-from extauthz.snapshot import Profile, Snapshot
+from extauthz.precedents import Route
+from extauthz.snapshot import Covered, Profile, Snapshot
 
 Asked = Request | Connection | Refused
 Ask = Callable[[Question], bytes | bool | None]  # None: nobody could say in time
@@ -82,30 +84,33 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
 def _decide_request(request: Request, world: Snapshot, now: int, known: Known) -> Decision | Pending:
     emergencies = in_force(world.emergencies, world.orders, now)  # None nearly always
     refusal = emergencies.refuse_route(request) if emergencies is not None else None
-    profile = world.profiles.find(request)
+    route = world.precedents.route(request)
+    profile = route.profile
     if not isinstance(profile, Profile):
         if refusal is not None:
             return _refuse(refusal, Evidence())
         return Deny(Reason.NO_PROFILE) if profile is None else Deny(Reason.PATH_AMBIGUOUS, "T-11")
     if refusal is not None:
         return _dress(_refuse(refusal, Evidence(profile=profile.name)), profile)
-    decision = _decide_under(profile, request, world, now, known, emergencies)
+    decision = _decide_under(profile, route, request, world, now, known, emergencies)
     return decision if isinstance(decision, Allow) else _dress(decision, profile)
 
 
 def _decide_under(
-    profile: Profile, request: Request, world: Snapshot, now: int, known: Known, emergencies: Emergencies | None
+    profile: Profile,
+    route: Route[Covered],
+    request: Request,
+    world: Snapshot,
+    now: int,
+    known: Known,
+    emergencies: Emergencies | None,
 ) -> Decision | Pending:
-    evidence = Evidence(profile=profile.name)
-
     # 1 who calls (OR-01: the headers of the ecosystem come before the token)
     if profile.fapi is not None and (refusal := profile.fapi.check_headers(request, now)):
-        return _refuse(refusal, evidence)
+        return _refuse(refusal, Evidence(profile=profile.name))
     found = identify(request, profile.authentication, world.keys, world.tokens, now, known)
     if not isinstance(found, Identified):
-        if isinstance(found, Pending):
-            return replace(found, otherwise=replace(found.otherwise, evidence=evidence))
-        return replace(found, evidence=evidence)
+        return _with_evidence(found, Evidence(profile=profile.name))
     evidence = Evidence(subject=found.subject, profile=profile.name, token_cached=found.cached)
 
     # 2 whether the token is its sender's: first what is demanded, then what is proven
@@ -129,7 +134,7 @@ def _decide_under(
         guarded = replace(guarded, sender_proofs=(*held.kinds, *signed.kinds))
 
     # 4 what is allowed, and under which obligations
-    decision: Decision | Pending = _ask_policies(request, world, now, guarded, emergencies)
+    decision: Decision | Pending = _ask_policies(request, route, world, now, guarded, emergencies)
 
     # 5 last of all, for it uses up the proof and the signed body
     if held.proof is not None and isinstance(decision, Allow):
@@ -137,6 +142,12 @@ def _decide_under(
     if signed.use is not None and isinstance(decision, Allow):
         return _use_up_body(signed.use, decision, world, known)
     return decision
+
+
+def _with_evidence(found: Deny | Undecided | Pending, evidence: Evidence) -> Decision | Pending:
+    if isinstance(found, Pending):
+        return replace(found, otherwise=replace(found.otherwise, evidence=evidence))
+    return replace(found, evidence=evidence)
 
 
 def _guard(
@@ -164,10 +175,38 @@ def _guard(
     return evidence
 
 
+def _follow(
+    request: Request, route: Route[Covered], likeness: Likeness, world: Snapshot, now: int, evidence: Evidence
+) -> Allow | Deny:
+    """What policies say where nothing else has a say in it, found by what is known of callers alike (`Precedent`)."""
+    subject, tenant = evidence.subject, evidence.tenant
+    standing = world.precedents.standing(route, likeness, request, subject, tenant, now)
+    verdict = world.policies.judge(standing.shortlist, request, subject, tenant, now)
+    if verdict.reason is not Reason.POLICY_ALLOWED:
+        return _conclude(verdict, evidence)
+    evidence = replace(
+        evidence,
+        policy=verdict.policy,
+        rule=verdict.rule,
+        route=verdict.route,
+        shadow=verdict.shadow,
+        condition_errors=verdict.condition_errors,
+    )
+    return Allow(Reason.POLICY_ALLOWED, evidence, verdict.obligations, standing.precedent(verdict))
+
+
 def _ask_policies(
-    request: Request, world: Snapshot, now: int, evidence: Evidence, emergencies: Emergencies | None
+    request: Request,
+    route: Route[Covered],
+    world: Snapshot,
+    now: int,
+    evidence: Evidence,
+    emergencies: Emergencies | None,
 ) -> Allow | Deny:
     """What they refuse, break glass may open for a while; a drill is recorded and opens nothing."""
+    likeness = evidence.subject.likeness if evidence.token_cached and route.is_kept else None
+    if emergencies is None and likeness is not None and not (evidence.sender_proofs or evidence.cross_tenant):
+        return _follow(request, route, likeness, world, now, evidence)
     decision = _conclude(world.policies.evaluate(request, evidence.subject, evidence.tenant, now), evidence)
     if emergencies is None or isinstance(decision, Allow):
         return decision
@@ -175,8 +214,8 @@ def _ask_policies(
     if glass is None:
         return decision
     kind = "drill" if glass.drill else "break_glass"
-    route = decision.evidence.route or glass.pattern(request)
-    evidence = replace(decision.evidence, emergency=glass.id, emergency_kind=kind, route=route)
+    pattern = decision.evidence.route or glass.pattern(request)
+    evidence = replace(decision.evidence, emergency=glass.id, emergency_kind=kind, route=pattern)
     if glass.drill:
         return replace(decision, evidence=evidence)
     return Allow(Reason.BREAK_GLASS_ALLOWED, evidence, world.policies.bare)

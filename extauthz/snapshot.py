@@ -1,8 +1,11 @@
 """Everything a decision may read, compiled and immutable. A reload replaces the whole by one assignment."""
 
 from collections.abc import Mapping
+from operator import is_
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from extauthz.guards import (
     NOTHING_LISTED,
@@ -33,6 +36,7 @@ from extauthz.model.ports import RefuseEveryProof, ReplayStore, TokenCache
 from extauthz.model.request import Request
 from extauthz.model.shapes import Shape, Shapes
 from extauthz.policy import PolicySet
+from extauthz.precedents import Precedents
 
 
 class Profile(Struct, frozen=True):
@@ -53,6 +57,9 @@ class Profile(Struct, frozen=True):
 
 class AmbiguousProfile(Struct, frozen=True):
     """A case-insensitive upstream would put this path under another profile (threat 11)."""
+
+
+Covered = Profile | AmbiguousProfile | None
 
 
 class _Place(Struct, frozen=True, gc=False):
@@ -83,10 +90,11 @@ class ProfileIndex:
         ]
         routes.sort(key=lambda route: (route[0].specificity, route[1].specificity))
         self._routes = tuple(routes)
-        self._shapes = Shapes(token for _, path, _, _ in routes for token in path.tokens)
+        self.literals = frozenset(token for _, path, _, _ in routes for token in path.tokens)  # in paths
+        self._shapes = Shapes(self.literals)
         self._known: Memo[_Place, int] = Memo(_MAX_PLACES, _MAX_BYTES, _weigh)
 
-    def find(self, request: Request) -> Profile | AmbiguousProfile | None:
+    def find(self, request: Request) -> Covered:
         """The profile that covers the route; None when there is none."""
         host, segments, folded = request.host, request.segments, request.folded
         place = _Place(host, self._shapes.of(segments, folded))
@@ -113,6 +121,9 @@ def _weigh(place: _Place, _: int) -> int:
     return _PLACE_BYTES + len(place.host) + 8 * len(place.shape)
 
 
+_NOT_MADE: Any = None
+
+
 class Snapshot(Struct, frozen=True):
     """One revision of a bundle in memory, with the keys known so far."""
 
@@ -130,3 +141,11 @@ class Snapshot(Struct, frozen=True):
     orders: Orders = AsListed()  # the same at run time
     keeping: Keeping = NOTHING_KEPT  # what of a Check the journal keeps for replay
     approvers: Mapping[str, str] = {}  # of break glass at run time, as the bundle names them: base64 of their keys
+    precedents: Precedents[Covered] = _NOT_MADE  # it makes them itself
+
+    def __post_init__(self) -> None:
+        """Go on with what was found out before only if nothing changed that it depends on: keys and orders may."""
+        of = (self.profiles, self.policies, self.revision, self.digest)
+        before = self.precedents
+        if before is _NOT_MADE or not all(map(is_, before.of, of)):
+            force_setattr(self, "precedents", Precedents(of, self.profiles.find, self.profiles.literals, self.policies))

@@ -16,11 +16,12 @@ from extauthz.journal.candidates import CandidateRecord, candidate_event
 from extauthz.journal.checkpoint import Signer, read_checkpoint
 from extauthz.journal.copies import last_checkpoint
 from extauthz.journal.errors import JournalError
+from extauthz.journal.events import Events
 from extauthz.journal.kept import Keeper
 from extauthz.journal.keys import load_pseudonym_key, load_signing_key
 from extauthz.journal.options import JournalIdentity, JournalOptions
 from extauthz.journal.pseudonym import Pseudonyms
-from extauthz.journal.record import LifecycleKind, TimeText, decision_event, lifecycle_event
+from extauthz.journal.record import LifecycleKind, TimeText, lifecycle_event
 from extauthz.journal.segments import (
     DirectoryLock,
     Ending,
@@ -82,7 +83,8 @@ class Journal:
             signer = Signer(load_signing_key(options.signing_key_file, self._directory))
             key = load_pseudonym_key(options.pseudonym_key_file, self._directory)
             self._pseudonyms = Pseudonyms(key, secrets.token_bytes(32))
-            self._keeper = Keeper(self._pseudonyms, options.replay_clear) if options.replay == "attributes" else None
+            keeper = Keeper(self._pseudonyms, options.replay_clear) if options.replay == "attributes" else None
+            self._events = Events(self._pseudonyms, keeper)
             self._time = TimeText()
             ending, checkpoint = read_ending(self._directory), last_checkpoint(self._directory)
             self._first_position = ending.position
@@ -120,7 +122,7 @@ class Journal:
         entries = []
         for record in records:
             text = self._time(record.time)
-            entries.append((text.encode(), decision_event(record, self._pseudonyms, text, self._keeper)))
+            entries.append((text.encode(), self._events.write(record, text)))
         if entries:
             self._writer.append(entries)
 

@@ -62,7 +62,7 @@ _MAX_HOST = MAX_NAME
 _MAX_ID = MAX_ID
 _MAX_TEXT = 512
 _MAX_ROLES = 64
-_TRACE_ID = slice(3, 35)  # version "-" trace id
+TRACE_ID = slice(3, 35)  # version "-" trace id
 
 
 class DecisionEvent(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -164,15 +164,17 @@ class TimeText:
         return text
 
 
-def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None) -> bytes:
-    """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
+def make_event(
+    record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None
+) -> DecisionEvent:
+    """The event of a Check. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
     facts, decision = record.facts, record.decision
     evidence, reason = decision.evidence, decision.reason
     # Kept with each pseudonym: one text for all of a month.
     subject, tenant, period = evidence.subject, evidence.tenant, intern(time[:7])
     check, detail = ("", "") if isinstance(decision, Allow) else (decision.check, decision.detail)
     # In the order of the fields: with more than 15 names Python calls anything at ten times the cost.
-    event = DecisionEvent(
+    return DecisionEvent(
         record.decision_id,
         reason.outcome,
         reason.code,
@@ -203,12 +205,21 @@ def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, ke
         evidence.condition_errors,
         max(0, int(record.duration * 1_000_000)),
         facts.request_id[:_MAX_ID],
-        record.traceparent[_TRACE_ID],
+        record.traceparent[TRACE_ID],
         evidence.sender_proofs,
         evidence.emergency,
         evidence.emergency_kind,
         _NOT_KEPT if keeper is None else Raw(keeper.read(record, period)),
     )
+
+
+def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None) -> bytes:
+    """The event of a Check as JSON, all of it worked out anew."""
+    return encode_event(make_event(record, pseudonyms, time, keeper))
+
+
+def encode_event(event: DecisionEvent) -> bytes:
+    """The event of a Check as JSON."""
     try:
         return b'{"decision":%b}' % _encoder.encode(event)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON in a token can carry

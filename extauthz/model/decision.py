@@ -53,12 +53,22 @@ class Evidence(Struct, frozen=True, gc=False):
 NO_EVIDENCE = Evidence()
 
 
+class Precedent(Struct, frozen=True, gc=False, eq=False):
+    """Stands for all allows that are the same but for who exactly calls and for what one request alone has.
+
+    Equal is only the same object. Two allows of one precedent were given under the same revision, differ in nothing
+    but the `id`, `token_id`, times, session and claims of their subject, and their requests had the same method and
+    host. So what is written of one of them can be kept and written of the next, with these put in.
+    """
+
+
 class Allow(Struct, frozen=True, gc=False):
     """The request may pass, with these obligations."""
 
     reason: Reason = Reason.POLICY_ALLOWED
     evidence: Evidence = NO_EVIDENCE
     obligations: Obligations = NO_OBLIGATIONS
+    precedent: Precedent | None = None  # never carried over to an allow that was changed
 
 
 class Deny(Struct, frozen=True, gc=False):

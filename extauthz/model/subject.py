@@ -1,10 +1,29 @@
 """Who calls, after verification."""
 
+import re
 from typing import Final
 
 from msgspec import Struct
 
 SERVICE: Final = "service"  # `issuer_name` of services that call in their own name; no Issuer document is called so
+
+
+class Likeness(Struct, frozen=True, gc=False, cache_hash=True):
+    """What callers share whose requests are judged and answered alike (see `Precedent`), whoever each of them is.
+
+    It has all of a Subject that policies tell apart by name, and all that answers and records say of a caller but its
+    id and its token's.
+    """
+
+    issuer: str
+    issuer_name: str
+    client: str
+    tenant: str
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...]
+    actors: tuple[str, ...]
+    key_id: str
+    id_length: int  # characters of an id that headers carry as it is
 
 
 class Subject(Struct, frozen=True, gc=False):
@@ -35,6 +54,7 @@ class Subject(Struct, frozen=True, gc=False):
     session: str = ""  # `sid`, for revocation
     actors: tuple[str, ...] = ()  # subjects of the `act` chain, the current actor first (RFC 8693 section 4.1)
     claims: bytes = b"{}"
+    likeness: Likeness | None = None  # worked out for those who are remembered, see `likeness_of`
 
     @property
     def is_anonymous(self) -> bool:
@@ -48,3 +68,22 @@ class Subject(Struct, frozen=True, gc=False):
 
 
 ANONYMOUS = Subject(issuer="", id="")
+
+_PLAIN: Final = re.compile(r"[!-$&-~]+")  # no blank and no `%`: a header carries it as it is
+
+
+def likeness_of(subject: Subject) -> Likeness | None:
+    """What `subject` shares with others; None for one without a token, or with an id that headers must escape."""
+    if not subject.has_token or not _PLAIN.fullmatch(subject.id):
+        return None
+    return Likeness(
+        issuer=subject.issuer,
+        issuer_name=subject.issuer_name,
+        client=subject.client,
+        tenant=subject.tenant,
+        roles=subject.roles,
+        scopes=subject.scopes,
+        actors=subject.actors,
+        key_id=subject.key_id,
+        id_length=len(subject.id),
+    )

@@ -3,7 +3,7 @@
 from extauthz.policy.closer import BranchTrace, Closer
 from extauthz.policy.compile import PolicyMemory, compile_policies
 from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names
-from extauthz.policy.evaluate import PolicySet, PolicySummary, Verdict
+from extauthz.policy.evaluate import PolicySet, PolicySummary, Shortlist, Verdict
 from extauthz.policy.explain import PartTrace, RuleTrace
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "PolicySet",
     "PolicySummary",
     "RuleTrace",
+    "Shortlist",
     "Verdict",
     "compile_policies",
 ]

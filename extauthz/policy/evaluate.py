@@ -35,7 +35,7 @@ from extauthz.policy.outcome import ERROR, NO, SCOPES, YES, Outcome
 from extauthz.policy.rule import Candidate, Rule, for_connections
 
 
-class Verdict(Struct, frozen=True, gc=False):
+class Verdict(Struct, frozen=True, gc=False, cache_hash=True):
     """What the policies say. `route` is the text of the matched path pattern, "" when the rule names none."""
 
     reason: Reason
@@ -139,22 +139,38 @@ class PolicySet:
         return policy_reads(self._rules)
 
     @property
+    def kinds(self) -> Kinds:
+        """What the rules can tell apart."""
+        return self._kinds
+
+    @property
     def bare(self) -> Obligations:
         """What an allow adds that no rule gave: nothing that a client sent under a guarded name passes with it."""
         return self._bare
 
     def evaluate(self, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
         """The verdict on a request to a resource of `tenant` ("" when none); `now` in whole seconds since the epoch."""
+        return self.judge(self.shortlist(request, subject, tenant, now), request, subject, tenant, now)
+
+    def shortlist(self, request: Request, subject: Subject, tenant: str, now: int) -> Shortlist:
+        """What is left to decide: the same for all requests that `Kinds` cannot tell apart."""
         asked = self._ask(request, subject, tenant, now, self._claims, self._facts)
         kind = self._kinds.of(asked)
-        found = _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
-        for place, candidate in enumerate(found.first):
+        return _LONG if kind is None else self._shortlists.get(kind) or self._find(kind, asked)
+
+    def judge(self, found: Shortlist, request: Request, subject: Subject, tenant: str, now: int) -> Verdict:
+        """The verdict on a request whose shortlist is known."""
+        first, otherwise = found.first, found.otherwise
+        if otherwise is not None and not first:
+            return otherwise
+        asked = self._ask(request, subject, tenant, now, self._claims, self._facts)
+        for place, candidate in enumerate(first):
             tried = candidate.test(asked)
             if tried[0] != NO:
                 behind = _try(found.candidates[place + 1 :], asked)
                 return _decide(chain(((candidate.rule, tried),), behind), asked, self._bare)
-        if found.otherwise is not None:
-            return found.otherwise
+        if otherwise is not None:
+            return otherwise
         candidates = self._candidates(asked, caller) if found.is_long else found.candidates
         return _decide(_try(candidates, asked), asked, self._bare)
 

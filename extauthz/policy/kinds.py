@@ -64,9 +64,9 @@ class _Seen:
 
 
 # The fields of `from` that belong to a kind. The others are of one caller, or of one connection.
-_CALLERS: Final = frozenset(
-    {"actors", "clients", "issuers", "namespaces", "principals", "roles", "scopes", "serviceAccounts", "tenants"}
-)
+_OF_SUBJECTS: Final = frozenset({"actors", "clients", "issuers", "roles", "scopes", "tenants"})  # as in `Likeness`
+_OF_PEERS: Final = frozenset({"namespaces", "principals", "serviceAccounts"})  # of the principal who connected
+_CALLERS: Final = _OF_SUBJECTS | _OF_PEERS
 _OPERATIONS: Final = frozenset({"hosts", "methods", "ports"})
 
 
@@ -101,7 +101,7 @@ class Kinds:
         nothing = _Seen(())
         methods = seen.pop("methods", nothing)
         self._method = str if methods.wild else {name: name for name in methods.names}.get
-        self._by_port = seen.pop("ports", None) is not None
+        self.by_port = seen.pop("ports", None) is not None  # whether some rule reads the port that was connected to
         seen.pop("hosts", None)  # a kind has the whole host
         roles, scopes = seen.pop("roles", nothing), seen.pop("scopes", nothing)
         self._any_role, self._is_role = roles.wild, roles.names.__contains__
@@ -109,7 +109,9 @@ class Kinds:
         self._others = [(by_field[name][0].read, found) for name, found in sorted(seen.items())]
         self._by_token = any(rule.sources for rule in rules if scopes.names or scopes.wild)
         self._tenant = {rule.tenant: rule.tenant for rule in rules}.get
-        self._shapes = Shapes(_literals(rules, operations))
+        self.literals = frozenset(_literals(rules, operations))  # every text that a pattern compares with a segment
+        self._shapes = Shapes(self.literals)
+        self.by_peer = not _OF_PEERS.isdisjoint(by_field)  # whether some rule reads who connected
         self._wild = methods.wild or any(found.wild for found in (roles, scopes, *seen.values()))
 
     def of(self, asked: Asked) -> Kind | None:
@@ -119,7 +121,7 @@ class Kinds:
             self._tenant(asked.tenant),
             request.host,
             self._method(request.method),
-            request.destination.port if self._by_port else 0,
+            request.destination.port if self.by_port else 0,
             self._shapes.of(request.segments, asked.folded),
             subject.roles if self._any_role else tuple(filter(self._is_role, subject.roles)),
             subject.scopes if self._any_scope else tuple(filter(self._is_scope, subject.scopes)),

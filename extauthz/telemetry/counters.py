@@ -27,7 +27,7 @@ class Shard:
     def __init__(self, thread: threading.Thread) -> None:
         self.thread = thread
         # Replaced as one, so that a scrape finds everything counted exactly once.
-        self._kept: tuple[defaultdict[Key, int], Series, dict[Hashable, int]] = (defaultdict(int), _nothing, {})
+        self._kept: _Kept = (defaultdict(int), _nothing, {}, {})
         self.sums: defaultdict[str, float] = defaultdict(float)
         self.exemplars: dict[tuple[str, int], Exemplar] = {}
 
@@ -36,29 +36,46 @@ class Shard:
         """By series, as far as they were counted by series."""
         return self._kept[0]
 
-    def count_as_one(self, what: Hashable, series: Series) -> None:
-        """Add one to all series of `what`. For the thread itself alone."""
-        counts, before, alike = self._kept
+    def count_as_one(self, what: Hashable, series: Series, name: Hashable = None) -> None:
+        """Add one to all series of `what`, which can be counted again by `name`. For the thread itself alone."""
+        counts, before, alike, named = self._kept
         if series is not before:
-            counts, alike = self.written_out(), {}
-            self._kept = (counts, series, alike)
+            counts, alike, named = self.written_out(), {}, {}
+            self._kept = (counts, series, alike, named)
         count = alike.get(what)
-        if count is not None:
-            alike[what] = count + 1
-            return
-        for key in series(what):
-            counts[key] += 1
-        if len(alike) < _MAX_ALIKE:
-            alike[what] = 0  # from the second one on
+        if count is None:
+            for key in series(what):
+                counts[key] += 1
+            if len(alike) >= _MAX_ALIKE:
+                return
+            alike[what] = count = [0]  # from the second one on
+        else:
+            count[0] += 1
+        if name is not None and len(named) < _MAX_ALIKE:
+            named[name] = count
+
+    def count_again(self, name: Hashable, series: Series) -> bool:
+        """Add one to what was counted by that name. Returns whether it was. For the thread itself alone."""
+        _, before, _, named = self._kept
+        count = named.get(name)
+        if count is None or series is not before:
+            return False
+        count[0] += 1
+        return True
 
     def written_out(self) -> defaultdict[Key, int]:
         """All counts, by series."""
-        counts, series, alike = self._kept
+        counts, series, alike, _ = self._kept
         found = defaultdict(int, counts)
-        for what, count in dict(alike).items():
+        for what, (count,) in dict(alike).items():
             for key in series(what) if count else ():
                 found[key] += count
         return found
+
+
+_Count = list[int]  # of one member
+# By series; the series of what is counted as one; that, with its count; the same counts by name.
+_Kept = tuple[defaultdict[Key, int], Series, dict[Hashable, _Count], dict[Hashable, _Count]]
 
 
 def _nothing(_: Hashable) -> Iterable[Key]:

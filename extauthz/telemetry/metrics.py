@@ -81,7 +81,9 @@ class Metrics(Collector):
         decision = record.decision
         duration = max(0.0, record.duration)  # the clock may have been set back meanwhile
         place = bisect_left(BOUNDS, duration)
-        shard.count_as_one(tally(decision, place), self._series)
+        precedent = decision.precedent if isinstance(decision, Allow) else None
+        if precedent is None or not shard.count_again((precedent, place), self._series):
+            shard.count_as_one(tally(decision, place), self._series, None if precedent is None else (precedent, place))
         outcome = decision.reason.outcome
         shard.sums[outcome] += duration
         if record.traceparent[-1:] in _SAMPLED:

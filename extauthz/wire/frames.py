@@ -6,11 +6,12 @@ belongs to the kind.
 """
 
 import re
+from string import ascii_letters, digits
 from typing import Final
 
 from msgspec import Struct
 
-from extauthz.model.decision import Allow, Evidence, Obligations
+from extauthz.model.decision import Allow, Evidence, Obligations, Precedent
 from extauthz.model.memo import Memo
 from extauthz.model.reasons import Reason
 from extauthz.wire import encode
@@ -21,7 +22,7 @@ _METADATA_ID: Final = "decision_id"
 
 # The ids as the handler makes and the reader accepts them: 32 hex digits, and a UUID.
 _DECISION_ID_SIZE, _INTERACTION_ID_SIZE = 32, 36
-_IDS = re.compile(r"[A-Za-z0-9\-]{68}")
+_OF_IDS: Final = f"{ascii_letters}{digits}-".encode()
 _PLAIN = re.compile(r"[!-$&-~]*")  # no blank and no `%`: an identity header carries it as it is
 
 # An allow of the example bank has 1.4 KiB, half of it removals.
@@ -59,19 +60,20 @@ class Frames:
     def __init__(self, options: OutboundOptions) -> None:
         """Nothing was written yet."""
         self._options = options
-        self._kept: Memo[Kind, Frame] = Memo(_MAX_FRAMES, _MAX_BYTES, _weigh)
+        self._kept: Memo[Kind | Precedent, Frame] = Memo(_MAX_FRAMES, _MAX_BYTES, _weigh)
 
-    def kind(self, decision: Allow, decision_id: str, interaction_id: str, revision: str) -> Kind | None:
+    def kind(self, decision: Allow, decision_id: str, interaction_id: str, revision: str) -> Kind | Precedent | None:
         """What kind of allow it is; None when it has ids that no frame takes."""
+        if len(decision_id) != _DECISION_ID_SIZE or len(interaction_id) != _INTERACTION_ID_SIZE:
+            return None
+        if (decision_id + interaction_id).encode("utf-8", "replace").translate(None, _OF_IDS):
+            return None
+        precedent = decision.precedent
+        if precedent is not None:  # has one revision, and one length of ids of subjects, which are plain
+            return precedent
         evidence = decision.evidence
         who = evidence.subject
-        if (
-            len(decision_id) != _DECISION_ID_SIZE
-            or len(interaction_id) != _INTERACTION_ID_SIZE
-            or not _IDS.fullmatch(decision_id + interaction_id)
-            or not _PLAIN.fullmatch(who.id)
-            or evidence.emergency  # too rare to keep, and its answer names it
-        ):
+        if not _PLAIN.fullmatch(who.id) or evidence.emergency:  # that is too rare to keep, and its answer names it
             return None
         return Kind(
             decision.reason,
@@ -88,7 +90,7 @@ class Frames:
             revision,
         )
 
-    def splice(self, kind: Kind, subject_id: str, decision_id: str, interaction_id: str) -> bytes | None:
+    def splice(self, kind: Kind | Precedent, subject_id: str, decision_id: str, interaction_id: str) -> bytes | None:
         """The answer, if one of its kind was kept."""
         frame = self._kept.get(kind)
         if frame is None:
@@ -100,7 +102,9 @@ class Frames:
             (start, subject, upstream, mine, interaction, theirs, client, mine, answered, theirs, metadata, mine, end)
         )
 
-    def keep(self, kind: Kind, answer: bytes, evidence: Evidence, decision_id: str, interaction_id: str) -> None:
+    def keep(
+        self, kind: Kind | Precedent, answer: bytes, evidence: Evidence, decision_id: str, interaction_id: str
+    ) -> None:
         """Cut the answer to a decision of that kind, which could be written as it was."""
         options, subject = self._options, evidence.subject.id
         places = [
@@ -122,7 +126,7 @@ class Frames:
         self._kept.put(kind, Frame((before_all, upstream, interaction, client, answered, metadata, answer[at:])))
 
 
-def _weigh(_: Kind, frame: Frame) -> int:
+def _weigh(_: Kind | Precedent, frame: Frame) -> int:
     """The texts of the kind are in the frame, so it weighs them once more."""
     return _KIND_BYTES + 2 * sum(map(len, frame.pieces))
 
