@@ -27,7 +27,7 @@ import extauthz.wire.inbound
 from extauthz.guards import FapiHeaders, TenancyGuard
 from extauthz.journal import Journal
 from extauthz.policy import PolicySet
-from extauthz.snapshot import ProfileIndex
+from extauthz.precedents import Precedents
 from extauthz.wire import AnswerWriter
 
 BATCH = 512  # questions of a round, all different
@@ -51,13 +51,14 @@ STEPS: list[tuple[str, int, Any, str]] = [
     ("path", 1, extauthz.wire.inbound, "_read_path"),
     ("facts", 1, extauthz.wire.inbound, "_read_facts"),
     ("decide", 0, extauthz.handler, "advance"),
-    ("profile", 1, ProfileIndex, "find"),
+    ("route and profile", 1, Precedents, "route"),
     ("FAPI headers", 1, FapiHeaders, "check_headers"),
     ("credential and token", 1, extauthz.check, "identify"),
     ("possession", 1, extauthz.check, "prove_possession"),
     ("emergencies", 1, extauthz.check, "in_force"),
     ("tenancy", 1, TenancyGuard, "resolve"),
-    ("policy", 1, PolicySet, "evaluate"),
+    ("standing", 1, Precedents, "standing"),
+    ("policy", 1, PolicySet, "judge"),
     ("ids", 0, extauthz.handler, "decision_id"),
     ("DecisionRecord", 0, extauthz.handler, "DecisionRecord"),
     ("write and settle", 0, AnswerWriter, "conclude"),
