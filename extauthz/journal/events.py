@@ -6,6 +6,7 @@ Rule 2: what is filled in needs no escaping, or the encoder writes the event.
 
 import secrets
 from string import ascii_letters, digits
+from sys import intern
 from typing import Final
 
 from msgspec import Struct
@@ -78,7 +79,7 @@ class Events:
             if form:
                 self._forms.put(kind, form)
             return encode_event(event)
-        tenant, period = decision.evidence.tenant, time[:7]
+        tenant, period = decision.evidence.tenant, intern(time[:7])
         before, decided, called, held, answered, came, took, asked, behind = form
         who = self._pseudonyms.of_subject(subject.issuer, subject.id, tenant, period)
         whence = self._pseudonyms.of("address", facts.client_address, tenant, period)
