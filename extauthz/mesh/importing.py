@@ -9,7 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from extauthz.bundle import BundleError, Finding, lint_bundle
-from extauthz.mesh.documents import Document, Read, RequestAuthentication, read_documents
+from extauthz.mesh.api import RequestAuthentication
+from extauthz.mesh.documents import Document, Read, read_documents
 from extauthz.mesh.identities import DEFAULT_TRUST_DOMAIN
 from extauthz.mesh.issuers import Issuers, to_issuers
 from extauthz.mesh.policies import DEFAULT, Options, Policies, to_policies

@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from extauthz.identity import Issuer, IssuerSpec, JwksError, compile_issuer, parse_jwks
+from extauthz.mesh.api import JwtRule
 from extauthz.mesh.claims import ALWAYS_WORDS, Words
-from extauthz.mesh.documents import Document, JwtRule, unknown_fields
+from extauthz.mesh.documents import Document, unknown_fields
 from extauthz.mesh.jwt_rules import HEADER, Placed, placed, plain, reads_bearer, reads_header, refuse_elsewhere
 from extauthz.mesh.report import Report
 from extauthz.mesh.texts import quoted

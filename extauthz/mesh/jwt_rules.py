@@ -10,7 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from extauthz.mesh.documents import Document, JwtRule
+from extauthz.mesh.api import JwtRule
+from extauthz.mesh.documents import Document
 from extauthz.mesh.report import Kind, Report
 from extauthz.mesh.texts import quoted
 from extauthz.model.problems import Location

@@ -11,9 +11,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from extauthz.bundle.kinds import MAX_NAME
-from extauthz.mesh.alternatives import Context
+from extauthz.mesh.api import AuthorizationPolicy
 from extauthz.mesh.claims import Words
-from extauthz.mesh.documents import AuthorizationPolicy, Document
+from extauthz.mesh.context import Context
+from extauthz.mesh.documents import Document
 from extauthz.mesh.report import Report
 from extauthz.mesh.rules import to_rules
 from extauthz.mesh.workload import note_unknown

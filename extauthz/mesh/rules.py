@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from extauthz.mesh.alternatives import Alternative, Context, from_conditions, from_operation, from_source
-from extauthz.mesh.documents import From, Rule, To, unknown_fields
+from extauthz.mesh.alternatives import Alternative, from_operation, from_source
+from extauthz.mesh.api import From, Rule, To
+from extauthz.mesh.context import Context
+from extauthz.mesh.documents import unknown_fields
 from extauthz.mesh.texts import all_of
+from extauthz.mesh.whens import from_conditions
 from extauthz.model.problems import Location
 from extauthz.policy.condition import MAX_LENGTH
 

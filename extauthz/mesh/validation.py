@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from extauthz.bundle import Finding, Tree
-from extauthz.mesh.documents import AuthorizationPolicy, Condition, Document, Operation, Source
+from extauthz.mesh.api import AuthorizationPolicy, Condition, Operation, Source
+from extauthz.mesh.documents import Document
 from extauthz.model.problems import Location
 
 _TEXTS: Final = {Source: Source.__struct_encode_fields__, Operation: Operation.__struct_encode_fields__}

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from extauthz.mesh.documents import Document, TargetRef, unknown_fields
+from extauthz.mesh.api import TargetRef
+from extauthz.mesh.documents import Document, unknown_fields
 from extauthz.mesh.report import Report
 
 ROOT_NAMESPACE: Final = "istio-system"

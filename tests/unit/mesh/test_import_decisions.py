@@ -118,6 +118,13 @@ def test_hosts_are_compared_with_their_ports(pattern: str, host: str, allowed: b
     assert allowed == Engine(imported(policy(spec)).files).ask("/", host=host).allowed
 
 
+def test_a_host_that_no_request_has_makes_no_deny_of_the_others_wider() -> None:
+    spec = "{action: DENY, rules: [{to: [{operation: {hosts: [a.example, 'a b']}}]}]}"
+    engine = Engine(imported(policy(spec), ALLOW_REST).files)
+    assert not engine.ask("/", host="a.example").allowed
+    assert engine.ask("/", host="b.example").allowed
+
+
 def test_many_values_stay_within_the_length_of_a_condition_or_are_told() -> None:
     few = ", ".join(f"/area/{number}" for number in range(150))
     engine = Engine(imported(policy(f"{{rules: [{{to: [{{operation: {{paths: [{few}]}}}}]}}]}}")).files)
