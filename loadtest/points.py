@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,8 +35,10 @@ _BANK_ISSUER = "http://127.0.0.1:9180/realms/banking-system"
 class Point:
     """A decision point over the files of a bundle; `close` ends its journal."""
 
-    def __init__(self, files: Mapping[str, bytes], tokens: int = 1_000) -> None:
-        """`tokens`: how many the cache must keep."""
+    def __init__(
+        self, files: Mapping[str, bytes], tokens: int = 1_000, replay: Literal["off", "attributes"] = "off"
+    ) -> None:
+        """`tokens`: how many the cache must keep; `replay`: what records keep, see docs/replay.md."""
         built = read_bundle(files, NoTokenCache())
         self.live = Live(Ports(tokens=GenerationalTokenCache(2 * tokens + 2, max_bytes=1 << 30)))
         self.live.activate(built.snapshot, built.issuers)
@@ -57,7 +59,8 @@ class Point:
             )
         )
         self._directory = TemporaryDirectory(prefix="extauthz-point-")
-        options = JournalOptions(directory=self._directory.name)
+        self.directory = Path(self._directory.name)
+        options = JournalOptions(directory=self._directory.name, replay=replay)
         self.journal = Journal(options, JournalIdentity(instance="point", boot="1"))
         observers = [self.metrics.observe]
         options_of_answers = HandlerOptions(INBOUND, OUTBOUND)
@@ -111,9 +114,10 @@ BANK_CASES = (
 )
 
 
-def bank() -> Point:
+def bank(replay: Literal["off", "attributes"] = "off") -> Point:
     """The example bank."""
-    return Point({str(p.relative_to(BANK)): p.read_bytes() for p in sorted(BANK.rglob("*.*")) if p.is_file()})
+    files = {str(p.relative_to(BANK)): p.read_bytes() for p in sorted(BANK.rglob("*.*")) if p.is_file()}
+    return Point(files, replay=replay)
 
 
 def token(case: Case, number: int) -> str:

@@ -27,6 +27,9 @@ class FakeHeaders:
     def is_repeated(self, name: str) -> bool:
         return not self._joined and len([key for key, _ in self._lines if key == name]) > 1
 
+    def among(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self.get(name) is not None]
+
     def items(self) -> list[tuple[str, str]]:
         return sorted({(name, self.get(name) or "") for name, _ in self._lines})
 

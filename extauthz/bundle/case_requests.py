@@ -4,6 +4,7 @@ The same canonical path and host, or the same refusal.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from extauthz.bundle.kinds import CaseRequestSpec
@@ -34,6 +35,10 @@ class CaseHeaders:
         """The value, several lines joined with `,` as Envoy does; None when absent."""
         lines = self._lines.get(name)
         return ",".join(lines) if lines else None
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there."""
+        return [name for name in names if self.get(name) is not None]
 
     def is_repeated(self, name: str) -> bool:
         """Whether more than one line of that name was sent."""

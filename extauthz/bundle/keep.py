@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import json
 
 from extauthz.bundle.documents import Documents
+from extauthz.guards import VERSIONS
 from extauthz.identity import Issuer
 from extauthz.model.keeping import Keeping, ranges_of
 from extauthz.model.kept import KeptProfile
@@ -39,29 +40,37 @@ def compile_keeping(
     for profile in known.values():
         if profile.tenancy is not None:
             names |= {*profile.tenancy.headers, *profile.tenancy.read_headers}
+        if profile.fapi is not None and profile.fapi.versions:
+            names |= {*VERSIONS}
     looked_at = {name for fapi in fapis for name in fapi.read_headers} - names
     of_issuers = {name: _issuer_digest(issuer, files) for name, issuer in issuers.items()}
     specs = {document.name: document.spec for document in documents.by_kind["SecurityProfile"]}
     literals = reads.literals | {
         literal for profile in known.values() for path in profile.paths for _, literal in path.literals
     }
+    headers, marked = tuple(sorted(names - _NEVER)), tuple(sorted(looked_at - _NEVER))
+    query = tuple(name for name in reads.query if name != _TOKEN)
     return Keeping(
-        headers=tuple(sorted(names - _NEVER)),
-        marked=tuple(sorted(looked_at - _NEVER)),
-        query=tuple(name for name in reads.query if name != _TOKEN),
+        headers=headers,
+        marked=frozenset(marked),
+        names=(*headers, *marked),
+        query=query,
         claims=reads.claims,
         others=reads.others,
         ranges={name: ranges_of(found) for name, found in reads.blocks.items()},
         literals=frozenset(literal for literal in literals if not literal.startswith("~")),
-        profiles={
+        profiles={"": json.encode(KeptProfile(headers=(*headers, *marked), query=query)).decode()}
+        | {
             name: json.encode(
                 KeptProfile(
                     profile.authentication.mode == "none",
                     _identity_digest(profile, specs[name], of_issuers),
                     _proofs_digest(specs[name], files),
                     {} if profile.fapi is None else profile.fapi.forms,
+                    (*headers, *marked),
+                    query,
                 )
-            )
+            ).decode()
             for name, profile in known.items()
         },
         issuers=of_issuers,

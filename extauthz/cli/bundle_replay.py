@@ -101,9 +101,9 @@ def replay(**given: object) -> None:
         click.echo(json.encode({"ok": not over, "over": over, "report": _machine(found)}))
     else:
         click.echo("\n".join(_text(found, options, over)))
-    if found.decisions and found.unknown == found.decisions:
-        click.echo("extauthz: none of the decisions can be told: nothing was compared", err=True)
-        sys.exit(ExitCode.CONFIG)
+    if found.unknown == found.decisions:
+        what = "none of the decisions can be told" if found.decisions else "no decision of that time is on record"
+        _stop(f"{what}: nothing was compared")
     sys.exit(ExitCode.FAILED if over else ExitCode.OK)
 
 

@@ -8,7 +8,7 @@ from extauthz.guards.break_glass import (
     check_subjects,
     compile_routes,
 )
-from extauthz.guards.ecosystems import CHECKS, HeaderRuleSpec
+from extauthz.guards.ecosystems import CHECKS, VERSIONS, HeaderRuleSpec
 from extauthz.guards.emergency import (
     NOTHING_LISTED,
     AsListed,
@@ -44,6 +44,7 @@ __all__ = [
     "NOTHING_LISTED",
     "NO_REVOCATIONS",
     "SELECTORS",
+    "VERSIONS",
     "AsListed",
     "BreakGlassSpec",
     "Constraint",

@@ -32,6 +32,7 @@ FINANCIAL_ID: Final = "x-fapi-financial-id"
 IDEMPOTENCY_KEY: Final = "x-idempotency-key"
 VERSION: Final = "x-v"
 MIN_VERSION: Final = "x-min-v"
+VERSIONS: Final = (VERSION, MIN_VERSION)
 
 # Ids of the checks; a header without one is named itself.
 CHECKS: Final = {INTERACTION_ID: "RS-01", CUSTOMER_ADDRESS: "RS-04"}

@@ -84,13 +84,13 @@ class AttributeNames:
 
     def __init__(self, tenant_key: bytes) -> None:
         key = digest(tenant_key, b"extauthz attributes", "sha256")
-        self._fresh = blake2s(digest_size=PSEUDONYM_BYTES, key=key)
+        self._fresh = blake2s(digest_size=PSEUDONYM_BYTES, key=key).copy
         self.callers: dict[int, Any] = {}  # what was written of them, see `journal.kept`
         self.addresses: dict[tuple[str, str], str] = {}
 
     def __call__(self, text: str) -> str:
         """The pseudonym of `text`, in hex."""
-        hashed = self._fresh.copy()
+        hashed = self._fresh()
         hashed.update(text.encode("utf-8", "surrogatepass"))
         return hashed.hexdigest()
 

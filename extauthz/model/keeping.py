@@ -40,13 +40,14 @@ class Keeping(Struct, frozen=True):
     """What one bundle reads, by name."""
 
     headers: tuple[str, ...] = ()
-    marked: tuple[str, ...] = ()  # headers of which only whether they are there
+    marked: frozenset[str] = frozenset()  # headers of which only whether they are there
+    names: tuple[str, ...] = ()  # of both
     query: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     ranges: Mapping[str, Ranges] = {}  # by attribute that is an address
     literals: frozenset[str] = frozenset()  # segments that patterns name
-    profiles: Mapping[str, bytes] = {}  # by name: `KeptProfile` as JSON
+    profiles: Mapping[str, str] = {}  # by name: `KeptProfile` as JSON; "" for requests without one
     issuers: Mapping[str, str] = {}  # by name: `KeptCaller.issuer`
 
 

@@ -4,7 +4,7 @@ A value is written as one text:
 `""` absent, `?` there in a form that is not kept, `!` there and readable by nobody (a query that parsers differ about),
 `#` an integer that is not kept, `=<JSON>` in the clear, `~<hex>` a pseudonym of a text, `[~<hex> ~<hex>]` of a list of
 texts. An address may add `@<low>-<high>`: the range it lies in, within which the bundle that decided tells no address
-from another. A segment of the path is a literal of the bundle as it is, or `~<hex>`, with `/<hex>` of its case-folded
+from another. A segment of the path is a literal of the bundle as it is, or `~<hex>`, with `|<hex>` of its case-folded
 form where that differs.
 Rule: what has a pseudonym is plain text: at most MAX_TEXT characters, printable, for a header without a comma.
 """
@@ -71,6 +71,9 @@ class KeptProfile(Struct, frozen=True, omit_defaults=True, gc=False):
     identity: str = ""  # digest of who may call, and of the issuers that may vouch for them
     proofs: str = ""  # digest of what senders must prove
     formats: dict[str, str] = {}  # by header what FAPI rules ask of it, in the order in which they are checked
+    # What was looked for; of a request that has it not, there is nothing below.
+    headers: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
 
 
 class Kept(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -80,9 +83,9 @@ class Kept(Struct, frozen=True, omit_defaults=True, gc=False):
     kind: str = ""
     profile: KeptProfile = KeptProfile()
     caller: KeptCaller = KeptCaller()
-    path: tuple[str, ...] = ()
+    path: str = ""  # segments, `/` between them
     host: str = ""  # where it differs from the record's
-    forwarded: str = ""  # identity that the peer's proxy forwarded
+    forwarded: str = ""  # identity that the peer's proxy forwarded; "" with a hop: that of the peer itself
     hop: int = 0
     headers: dict[str, str] = {}  # by name, in lower case
     query: dict[str, str] = {}  # by name

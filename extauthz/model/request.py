@@ -1,5 +1,6 @@
 """Our view of a CheckRequest: immutable, normalised, free of protobuf."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -20,6 +21,10 @@ class Headers(Protocol):
 
         `header_map` mode can tell; in the other, a comma tells for headers whose grammar has none.
         """
+        ...
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there; cheaper than to `get` each."""
         ...
 
     def items(self) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """One question in the course of its evaluation: the request, and what rules derive from it, each derived once."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from extauthz.model.paths import CanonicalPath
@@ -22,6 +22,9 @@ class _NoHeaders:
 
     def is_repeated(self, name: str) -> bool:  # noqa: ARG002
         return False
+
+    def among(self, names: Iterable[str]) -> list[str]:  # noqa: ARG002
+        return []
 
     def items(self) -> list[tuple[str, str]]:
         return []

@@ -62,6 +62,11 @@ class JoinedHeaders:
                 return True
         return False
 
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there."""
+        headers = self._map
+        return [name for name in names if name in headers]
+
     def items(self) -> list[tuple[str, str]]:
         """All headers but pseudo-headers, in order of their names."""
         return sorted((name, value) for name, value in self._map.items() if not name.startswith(":"))
@@ -102,6 +107,10 @@ class ListedHeaders:
         """Whether one of `names`, a pseudo-header or any header of FAPI has a second line."""
         repeated = [name for name, lines in self._lines.items() if len(lines) > 1]
         return any(name in names or name.startswith((":", "x-fapi-")) for name in repeated)
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there."""
+        return [name for name in names if name in self._lines]
 
     def items(self) -> list[tuple[str, str]]:
         """All headers but pseudo-headers, in order of their names."""

@@ -4,14 +4,14 @@ Rule: an outcome stays as it was recorded only while the digest of whatever led 
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, cast
 
 from msgspec import json
 from msgspec.structs import replace
 
 from extauthz.bundle.replay.past import PastRequest
-from extauthz.guards import FINANCIAL_ID_FORM_NAME, FapiHeaders, HeaderRule, Refusal, Tenant
+from extauthz.guards import FINANCIAL_ID_FORM_NAME, VERSIONS, FapiHeaders, HeaderRule, Refusal, Tenant
 from extauthz.identity import NOTHING_SIGNED, KeySet, PossessionRules, SigningRules
 from extauthz.model.kept import HEADERS, KeptProfile, header_name
 from extauthz.model.reasons import Reason
@@ -28,7 +28,6 @@ _ISSUERS: Final = f"{_AGAIN}: whose tokens count differs"
 _AUTHORIZATION: Final = "authorization"
 _VERSION: Final = b"recorded "
 _DIGEST: Final = 32  # bytes behind it in a key of the token cache
-_VERSIONS: Final = ("x-v", "x-min-v")
 
 
 class AsRecordedError(Exception):
@@ -136,6 +135,9 @@ class _Headers:
     def is_repeated(self, _: str) -> bool:
         return False  # one that was sent twice is not kept
 
+    def among(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self._stage.past.is_sent(name)]
+
     def items(self) -> NoReturn:
         raise NotKeptError(HEADERS)
 
@@ -222,7 +224,7 @@ class _Fapi:
             return refusal
         if not rules.versions:
             return None
-        for name in _VERSIONS:
+        for name in VERSIONS:
             if self._is_unknown(name):
                 raise NotKeptError(header_name(name))
         return rules.refuse_version(request)

@@ -161,7 +161,7 @@ class PastRequest:
             *caller.scopes,
             *decided.roles,
             *(".".join(labels[:count]) for count in range(1, len(labels) + 1)),
-            *(segment for segment in kept.path if not segment.startswith(PSEUDONYM)),
+            *(segment for segment in kept.path.split("/") if not segment.startswith(PSEUDONYM)),
         }
         for written in (*kept.headers.values(), *kept.query.values(), *kept.values.values(), *caller.claims.values()):
             if written.startswith(CLEAR):
@@ -182,16 +182,19 @@ class PastRequest:
     def header(self, name: str) -> str | None:
         """The value of a header."""
         written = self.kept.headers.get(name)
-        if written is None:
+        if written is not None:
+            return self.text(written, header_name(name))
+        if name not in self.kept.profile.headers:
             raise NotKeptError(header_name(name))
-        return None if written == ABSENT else self.text(written, header_name(name))
+        return None
 
     def is_sent(self, name: str) -> bool:
         """Whether a header was sent, however often."""
-        written = self.kept.headers.get(name)
-        if written is None:
+        if name in self.kept.headers:
+            return True
+        if name not in self.kept.profile.headers:
             raise NotKeptError(header_name(name))
-        return written != ABSENT
+        return False
 
     def is_known(self, name: str) -> bool:
         """Whether the value of a header that was sent can be told."""
@@ -204,17 +207,16 @@ class PastRequest:
         """See `policy.recorded.Past`."""
         written = self.kept.query.get(name)
         if written is None:
-            raise NotKeptError(query_name(name))
-        if written == UNREADABLE:
-            return None
-        return () if written == ABSENT else (self.text(written, query_name(name)),)
+            if name not in self.kept.profile.query:
+                raise NotKeptError(query_name(name))
+            return ()
+        return None if written == UNREADABLE else (self.text(written, query_name(name)),)
 
     def has_parameter(self, name: str) -> bool:
         """See `policy.recorded.Past`."""
-        written = self.kept.query.get(name)
-        if written is None:
+        if name not in self.kept.profile.query:
             raise NotKeptError(query_name(name))
-        return written != ABSENT
+        return name in self.kept.query
 
     def claim(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """See `policy.recorded.Past`."""
@@ -261,7 +263,7 @@ class PastRequest:
                 raise NotKeptError(_PORT)
             return Connection(facts, source, destination, self._other("connection.sni"))
         segments, folded = self._segments()
-        forwarded = ForwardedCertificate(uri=kept.forwarded, hop=kept.hop) if kept.hop else None
+        forwarded = ForwardedCertificate(uri=kept.forwarded or decided.principal, hop=kept.hop) if kept.hop else None
         return Request(
             facts=facts,
             method=decided.method,
@@ -309,14 +311,14 @@ class PastRequest:
 
     def _segments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         segments, folded = [], []
-        for written in self.kept.path:
+        for written in self.kept.path.split("/") if self.kept.path else ():
             if not written.startswith(PSEUDONYM):
                 if written == OTHER or STAND_IN in written:
                     raise NotKeptError(_PATH)
                 segments.append(written)
                 folded.append(written.casefold())
                 continue
-            exact, _, other = written[1:].partition("/")
+            exact, _, other = written[1:].partition("|")
             segment = self._named(exact)
             segments.append(segment)
             if STAND_IN not in segment:

@@ -422,19 +422,19 @@ class Read(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Empty for a request, "connection" without HTTP, "refused" without a single reading, "other" when nothing is kept."""
+    path: _builtins.str
+    """Segments with `/` between them: a literal of the bundle's patterns, or "~<hex>", with "|<hex>" of its case-folded form
+    if that differs.
+    """
     host: _builtins.str
     """Where it differs from the record's."""
     forwarded: _builtins.str
-    """The identity that the peer's proxy forwarded, and over how many hops."""
+    """The identity that the peer's proxy forwarded, empty if it is the peer's own, and over how many hops."""
     hop: _builtins.int
     @_builtins.property
     def profile(self) -> Global___Terms: ...
     @_builtins.property
     def caller(self) -> Global___Caller: ...
-    @_builtins.property
-    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Segments: a literal of the bundle's patterns, or "~<hex>", with "/<hex>" of its case-folded form if that differs."""
-
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -447,7 +447,7 @@ class Read(_message.Message):
         kind: _builtins.str = ...,
         profile: Global___Terms | None = ...,
         caller: Global___Caller | None = ...,
-        path: _abc.Iterable[_builtins.str] | None = ...,
+        path: _builtins.str = ...,
         host: _builtins.str = ...,
         forwarded: _builtins.str = ...,
         hop: _builtins.int = ...,
@@ -493,6 +493,8 @@ class Terms(_message.Message):
     PROOFS_FIELD_NUMBER: _builtins.int
     FORMATS_FIELD_NUMBER: _builtins.int
     BLIND_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     identity: _builtins.str
     """Digests: of who may call and whose tokens count; of what senders must prove."""
     proofs: _builtins.str
@@ -502,6 +504,12 @@ class Terms(_message.Message):
     def formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """By header what FAPI rules ask of it: format, greatest length, values."""
 
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that were looked for. Those that are not in the request have no value in `Read`."""
+
+    @_builtins.property
+    def query(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -509,10 +517,12 @@ class Terms(_message.Message):
         proofs: _builtins.str = ...,
         formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         blind: _builtins.bool = ...,
+        headers: _abc.Iterable[_builtins.str] | None = ...,
+        query: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blind", b"blind", "formats", b"formats", "identity", b"identity", "proofs", b"proofs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blind", b"blind", "formats", b"formats", "headers", b"headers", "identity", b"identity", "proofs", b"proofs", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
