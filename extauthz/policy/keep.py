@@ -25,6 +25,30 @@ _FIELDS: Final = {
     "destination.port": "destination.port",
     "connection.sni": "connection.sni",
 }
+# What every record has, as rules write it, and as expressions do. What is in none of these tables is not kept.
+_ALWAYS: Final = frozenset(
+    (
+        *("hosts", "notHosts", "methods", "notMethods", "source.principal", "source.namespace"),
+        *("request.auth.principal", "request.auth.presenter"),
+        *("subject.roles", "subject.scopes", "subject.tenant", "subject.actors"),
+        *(
+            spelling
+            for name in (
+                *("principals", "namespaces", "serviceAccounts", "requestPrincipals", "roles", "scopes", "tenants"),
+                *("clients", "actors", "issuers"),
+            )
+            for spelling in (name, f"not{name[0].upper()}{name[1:]}")
+        ),
+    )
+)
+_ALWAYS_READ: Final = frozenset(
+    (
+        *("request.method", "request.host", "request.path", "request.segments", "resource.tenant", "params", "now"),
+        *("source.principal", "source.namespace", "subject.authenticated", "subject.issuer", "subject.id"),
+        *("subject.client", "subject.tenant", "subject.roles", "subject.scopes", "subject.actors", "subject.session"),
+        *("subject.acr", "subject.auth_time", "subject.issued_at", "subject.expires_at"),
+    )
+)
 _KEYED: Final = {"request.headers": header_name, "request.query": query_name, "subject.claims": claim_name}
 
 
@@ -47,14 +71,16 @@ def attribute_of(part: Part) -> str:
         return query_name(name)
     if name := claim_read(part):
         return claim_name(name)
-    return _FIELDS.get(part.field, "")
+    if part.field in _ALWAYS or part.field.startswith("params["):
+        return ""
+    return _FIELDS.get(part.field, part.field)
 
 
 def attribute_read(name: str, key: str | None) -> str:
     """What an expression reads, as it is kept: a variable, and its key; "" when every record has it."""
     if name in _KEYED:
         return name if key is None else _KEYED[name](key)
-    return name if name in OTHERS else ""
+    return "" if name in _ALWAYS_READ else name
 
 
 def policy_reads(rules: Iterable[Rule]) -> PolicyReads:
