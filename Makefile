@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity changes gate load slo soak scale demo demo-check test lint types contracts docs generate lock clean tokens
+.PHONY: activation bench candidate capacity changes gate load slo soak scale demo demo-check test lint types contracts generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml

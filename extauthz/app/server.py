@@ -171,7 +171,11 @@ class Server:
         """
         transport, until = self._rooms.transport, time.monotonic() + grace
         closing = threading.Thread(target=transport.stop, args=(grace + LAST_SECONDS,), name="closing")
-        closing.start()
+        try:
+            closing.start()
+        except RuntimeError:  # the machine gives no thread: then without those who wait
+            transport.stop(grace)
+            return
         while closing.is_alive() and time.monotonic() < until and not pause(0.0):
             closing.join(_LOOK_SECONDS)
         self._rooms.outside.give_up()

@@ -1,5 +1,7 @@
 """The whole server in this process: real ports, real journal, real bundle."""
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -163,6 +165,28 @@ def test_drain_answers_and_records_what_is_in_flight(
     text = "".join(file.read_text() for file in running.journal.glob("segment-*.ndjson"))
     assert all(answer.metadata["decision_id"] in text for answer in answers)
     assert verify(running.journal).ok
+
+
+def test_a_stop_needs_no_thread_that_the_machine_does_not_give(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener is gone and the journal sealed all the same."""
+    assert running.ask().allowed
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "closing":
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    running.stop()
+    records = [json.loads(line) for file in running.journal.glob("*.ndjson") for line in file.read_text().splitlines()]
+    assert "stopped" in json.dumps([record["event"].get("lifecycle", {}) for record in records if "event" in record])
+    host, _, port = running.addresses.grpc.rpartition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), 1)
 
 
 def test_checks_that_come_together_are_decided_together_with_one_write_to_the_journal(tmp_path: Path) -> None:
