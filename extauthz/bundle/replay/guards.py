@@ -18,7 +18,8 @@ from extauthz.model.reasons import Reason
 from extauthz.model.request import Headers, Request
 from extauthz.model.subject import Subject
 from extauthz.policy.recorded import Desk, NotKeptError, over_records
-from extauthz.snapshot import AmbiguousProfile, Profile, ProfileIndex, Snapshot
+from extauthz.precedents import Precedents, Route
+from extauthz.snapshot import AmbiguousProfile, Covered, Profile, ProfileIndex, Snapshot
 
 PROOFS: Final = "the proof of possession or the signature again: what the profile asks for differs"
 _CREDENTIAL: Final = "the credential: nobody had looked at it"
@@ -114,13 +115,27 @@ def with_records(snapshot: Snapshot, stage: Stage) -> Snapshot:
         name: KeySet(cast("Any", (name,)), {}, issuer.digest, _VERSION + name.encode())
         for name, issuer in issuers.items()
     }
+    profiles = cast("ProfileIndex", _Profiles(snapshot.profiles, stage))
+    policies = over_records(snapshot.policies, stage)
+    of = (profiles, policies, snapshot.revision, snapshot.digest)
     return replace(
         snapshot,
-        profiles=cast("ProfileIndex", _Profiles(snapshot.profiles, stage)),
-        policies=over_records(snapshot.policies, stage),
+        profiles=profiles,
+        policies=policies,
         keys=keys,
         tokens=_Tokens(stage),
+        precedents=cast("Precedents[Covered]", _NoPrecedents(of)),
     )
+
+
+class _NoPrecedents:
+    """Every record is looked at anew, for what two of them have not kept may differ."""
+
+    def __init__(self, of: tuple[Any, ...]) -> None:
+        self.of, self._find = of, of[0].find
+
+    def route(self, request: Request) -> Route[Covered]:
+        return Route(self._find(request), is_kept=False)
 
 
 class _Headers:
