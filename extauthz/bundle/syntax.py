@@ -70,11 +70,12 @@ class Lines:
     Not a tree of its own, which took more memory than the values: 40 MB for 10,000 policies.
     """
 
-    __slots__ = ("_numbers", "_packed", "_written")
+    __slots__ = ("_last", "_numbers", "_packed", "_written")
 
     def __init__(self, written: object, numbers: "array[int]") -> None:
         """`written`: the document's value, which must not change any more."""
         self._written, self._numbers, self._packed = written, numbers, b""
+        self._last: tuple[Location, int] | None = None  # asked again with each change elsewhere
 
     @property
     def written(self) -> Any:  # noqa: ANN401 - any value
@@ -88,6 +89,11 @@ class Lines:
 
     def line(self, location: Location) -> int:
         """The line of that place, or of the nearest place around it that was written; from 1."""
+        if self._last is None or self._last[0] != location:
+            self._last = location, self._find(location)
+        return self._last[1]
+
+    def _find(self, location: Location) -> int:
         value, number = self.written, 0
         for step in location:
             if isinstance(value, dict) and step in value:

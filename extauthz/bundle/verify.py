@@ -4,10 +4,11 @@ Rule 1: with keys to trust, nothing of a manifest is read before a signature ove
 Rule 2: what is in force is no excuse: a copy from this server's own disk is verified like one from afar.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec import Struct
 
+from extauthz.bundle.delta import complete
 from extauthz.bundle.finding import refusal
 from extauthz.bundle.manifest import Manifest, check_files, parse_manifest
 from extauthz.bundle.package import MANIFEST_FILE, Package
@@ -27,6 +28,7 @@ class Verified(Struct, frozen=True):
 
     manifest: Manifest | None  # None for a directory without one
     key: TrustedKey | None  # who vouched; None when nobody had to
+    package: Package  # the whole of it
 
 
 class Mark(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,20 +38,27 @@ class Mark(Struct, frozen=True, forbid_unknown_fields=True):
     digest: str  # of the bundle's files
 
 
-def verify_package(package: Package, trust: Trust, now: float) -> Verified:
-    """Whether `package` may be read at `now`, in seconds since the epoch. Raises BundleError at step `verify`."""
+def verify_package(
+    package: Package, trust: Trust, now: float, here: Callable[[], Mapping[str, bytes]] | None = None
+) -> Verified:
+    """Whether `package` may be read at `now`, in seconds since the epoch. Raises BundleError at step `verify`.
+
+    `here`, for a delta: what has the files that it leaves out.
+    """
     if package.manifest is None:
         if trust.required or package.signatures is not None:
             raise refusal(MANIFEST_FILE, "there is no manifest: build or sign the bundle", "verify")
-        return Verified(None, None)
+        return Verified(None, None, package)
     key = None
     if trust.keys and (trust.required or package.signatures is not None):
         key = verify(package.manifest, package.signatures, trust.keys, now)
     manifest = parse_manifest(package.manifest)
     if trust.name and manifest.name != trust.name:
         raise refusal(MANIFEST_FILE, f"this is bundle `{manifest.name}`, `{trust.name}` is expected here", "verify")
+    if here is not None:
+        package = complete(package, manifest, here())
     check_files(manifest, package.files)
-    return Verified(manifest, key)
+    return Verified(manifest, key, package)
 
 
 def check_name(manifest: Manifest, trust: Trust, marks: Mapping[str, Mark]) -> None:

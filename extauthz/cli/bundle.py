@@ -6,6 +6,7 @@ import click
 from msgspec import json
 
 from extauthz.cli.bundle_build import build, sign_command
+from extauthz.cli.bundle_delta import delta
 from extauthz.cli.bundle_directory import DIRECTORY, FORMAT, read_or_exit
 from extauthz.cli.bundle_explain import explain
 from extauthz.cli.bundle_import_istio import command as import_istio
@@ -32,6 +33,7 @@ for subcommand in (
     import_istio,
     build,
     sign_command,
+    delta,
     verify_command,
     keygen,
     permit,

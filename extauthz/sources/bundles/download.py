@@ -29,6 +29,7 @@ _MAX_SECRET_BYTES: Final = 64 << 10
 _IDLE_SECONDS: Final = 90.0
 _LOST: Final = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
 _REFUSED: Final = frozenset({401, 403})
+_WITH_BODY: Final = frozenset({200, 226})  # 226: RFC 3229, part of what there is
 _MAX_AFTER: Final = 300.0  # a server that wants to be left alone for longer is asked anyway
 
 
@@ -67,7 +68,7 @@ class Downloads:
         wait: float = 0.0,
         as_us: bool = True,
     ) -> Answer:
-        """The answer, with its body if the status is 200. `wait`: seconds that the server may hold the question.
+        """The answer, with its body if the status is 200 or 226. `wait`: seconds that the server may hold the question.
 
         `as_us` shows our certificate, if we have one. Raises UnreachableError.
         """
@@ -118,7 +119,7 @@ class Downloads:
         try:
             with until(end), pool.stream(method, uri, headers=sent, extensions={"timeout": timeouts}) as response:
                 found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                if response.status == httpx.codes.OK and method != "HEAD":
+                if response.status in _WITH_BODY and method != "HEAD":
                     if found.get("content-encoding", "identity").lower() != "identity":
                         self._fail(uri, "answered in an encoding that was not asked for")
                     for chunk in response.iter_stream():

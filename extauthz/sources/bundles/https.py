@@ -1,6 +1,6 @@
 """An archive at an HTTPS address as a source of bundles: asked with its ETag, and held until there is something new.
 
-RFC 9110 section 13.1.2 (If-None-Match), RFC 7240 section 4.3 (Prefer: wait).
+RFC 9110 section 13.1.2 (If-None-Match), RFC 7240 section 4.3 (Prefer: wait), RFC 3229 (A-IM: only what changed).
 """
 
 import time
@@ -13,6 +13,7 @@ from extauthz.sources.bundles.download import Downloads, refused
 from extauthz.sources.bundles.options import FetchOptions
 from extauthz.sources.bundles.origin import Brought
 
+DELTA: Final = "extauthz-files"  # the instance manipulation: files that did not change are left out of the archive
 _MAX_TAG: Final = 1024
 _JITTER: Final = 0.1  # servers of a fleet do not ask in step
 
@@ -38,6 +39,7 @@ class HttpsOrigin:
         headers |= self._downloads.basic()
         if self._tag:
             headers["if-none-match"] = self._tag
+            headers["a-im"] = DELTA
         if wait:
             headers["prefer"] = f"wait={wait}"
         began = time.monotonic()
@@ -46,13 +48,14 @@ class HttpsOrigin:
         self._held = bool(wait) and (applied.startswith("wait") or time.monotonic() - began >= wait / 2)
         if answer.status == httpx.codes.NOT_MODIFIED and self._tag:
             return None
-        if answer.status != httpx.codes.OK:
+        is_delta = answer.status == httpx.codes.IM_USED and bool(self._tag) and answer.headers.get("im", "") == DELTA
+        if answer.status != httpx.codes.OK and not is_delta:
             raise refused(self.where, answer)
         tag = answer.headers.get("etag", "")
         self._tag = tag if len(tag) <= _MAX_TAG and tag.isascii() and tag.isprintable() else ""
         if not wait:  # the first answer: from now on the server can be asked to wait
             self._held = bool(self._tag and self._options.wait_seconds)
-        return Brought(self.where, archive=answer.body, tag=self._tag)
+        return Brought(self.where, archive=answer.body, tag=self._tag, is_delta=is_delta)
 
     def knows(self, tag: str) -> None:
         """Ask whether it is still this one."""

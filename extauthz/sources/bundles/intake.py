@@ -6,12 +6,13 @@ Rule 2: what was rejected for what it is, is not looked at again; what failed fo
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from extauthz.bundle import Built, BundleError, Finding, Memory, collector_paused
+from extauthz.bundle import Built, BundleError, Finding, Memory, collector_paused, unpack
+from extauthz.bundle.delta import OtherBaseError
 from extauthz.bundle.finding import refusal
 from extauthz.bundle.verify import Trust
 from extauthz.sources.bundles.origin import Brought
@@ -111,7 +112,7 @@ class Intake:
         about = Activation(result="activated", where=brought.where)
         verified = False
         try:
-            vouched = open_package(brought, self._rules, self._clock(), progress)
+            vouched = open_package(brought, self._rules, self._clock(), progress, self._files_kept)
             verified = True
             about = self.about(about, vouched)
             if self._is_in_force(vouched):
@@ -125,6 +126,9 @@ class Intake:
                     self._remember(built)
                     return Outcome(replace(about, result="held", findings=tuple(built.warnings)), verified)
                 self.put_in_force(built, brought)
+        except OtherBaseError as error:
+            _log.info("%s", error.findings[0])
+            return Outcome(None, verified, again=True)  # the whole is asked for next
         except BundleError as error:
             return Outcome(replace(about, result="rejected", findings=tuple(error.findings)), verified)
         except StoreError as error:
@@ -187,6 +191,14 @@ class Intake:
         """By an order, which outweighs its tests after a restart as well."""
         hold = self._state().hold
         return kept is not None and hold is not None and hold.id == kept.id
+
+    def _files_kept(self) -> Mapping[str, bytes]:
+        """Of the bundle that came into force last, from the disk. Raises StoreError."""
+        active = self._state().active
+        if self._store is None or not active:
+            return {}
+        kept, archive = self._store.load(active)
+        return unpack(archive, kept.revision).files
 
     def _rules(self) -> Rules:
         state = self._state()

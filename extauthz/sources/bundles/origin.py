@@ -23,6 +23,7 @@ class Brought(Struct, frozen=True):
     package: Package | None = None
     archive: bytes | None = None
     tag: str = ""  # what the source calls this state, to ask later whether it is still the same
+    is_delta: bool = False  # files are left out of the archive that were in the bundle before (see `bundle.delta`)
 
 
 class Origin(Protocol):

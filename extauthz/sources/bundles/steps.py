@@ -70,20 +70,29 @@ class Vouched(Struct, frozen=True):
     digest: str  # of its files
 
 
-def open_package(brought: Brought, rules: Callable[[], Rules], now: float, progress: Progress) -> Vouched:
-    """Unpack and verify. Raises BundleError, and what `rules` raises."""
-    package = brought.package
+def open_package(
+    brought: Brought,
+    rules: Callable[[], Rules],
+    now: float,
+    progress: Progress,
+    here: Callable[[], Mapping[str, bytes]] = dict,
+) -> Vouched:
+    """Unpack and verify; `here` has the files that a delta leaves out. Raises BundleError, and what these two raise."""
+    package, archive = brought.package, brought.archive
     if package is None:
         with progress.step("unpack"):
             package = unpack(brought.archive or b"", brought.where)
     with progress.step("verify"):
         known = rules()
-        found = verify_package(package, known.trust, now)
+        found = verify_package(package, known.trust, now, here if brought.is_delta else None)
+        package = found.package
         digest = bundle_digest(package.files)
         if found.manifest is not None:
             check_name(found.manifest, known.trust, known.marks)
             check_sequence(found.manifest, digest, known.marks.get(found.manifest.name), known.permitted)
-    return Vouched(package, brought.archive, found.manifest, found.key, digest)
+        if brought.is_delta:
+            archive = pack(package)
+    return Vouched(package, archive, found.manifest, found.key, digest)
 
 
 def build(vouched: Vouched, progress: Progress, memory: Memory, max_data_bytes: int, *, with_tests: bool) -> Built:
