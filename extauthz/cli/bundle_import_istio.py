@@ -238,6 +238,6 @@ def _summary(imported: Imported) -> str:
     workload = imported.workload
     labels = ",".join(f"{name}={value}" for name, value in sorted(workload.labels.items())) or "no labels"
     counts = [(kind, sum(change.kind == kind for change in imported.changes)) for kind in _COLOURS]
-    words = ", ".join(f"{number} {kind}" for kind, number in counts)
+    words = ", ".join(count(number, kind) if kind == "note" else f"{number} {kind}" for kind, number in counts)
     applied = count(len(imported.applied), "document")
     return f"{workload.namespace} ({labels}): {applied} carried over; {words}"

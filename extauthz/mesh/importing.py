@@ -9,14 +9,13 @@ from typing import Any
 from msgspec import Struct
 
 from extauthz.bundle import BundleError, Finding, lint_bundle
-from extauthz.mesh.api import RequestAuthentication
-from extauthz.mesh.documents import Document, Read, read_documents
+from extauthz.mesh.documents import KINDS, Document, Read, read_documents
 from extauthz.mesh.identities import DEFAULT_TRUST_DOMAIN
 from extauthz.mesh.issuers import Issuers, to_issuers
-from extauthz.mesh.policies import DEFAULT, Options, Policies, to_policies
+from extauthz.mesh.policies import DEFAULT, Options, Policies, asks_about_everything, asks_us, refuses, to_policies
 from extauthz.mesh.report import Change, Report
-from extauthz.mesh.validation import wrong
-from extauthz.mesh.workload import ROOT_NAMESPACE, Workload, labels_of, note_unknown, selects
+from extauthz.mesh.validation import uncovered, wrong
+from extauthz.mesh.workload import ROOT_NAMESPACE, Workload, labels_of, selects, unknown_in
 from extauthz.mesh.write import document
 
 
@@ -56,12 +55,14 @@ def import_istio(files: Mapping[str, bytes], options: ImportOptions) -> Imported
     applied = [each for each in read.documents if selects(each, workload)]
     if not applied:
         raise BundleError([_nothing(read, workload, next(iter(files), ""))])
+    if findings := [_unknown(each) for each in applied if refuses(each) and unknown_in(each, KINDS[each.kind])]:
+        raise BundleError(findings)
+    policies_of_istio = [each for each in applied if each.kind == "AuthorizationPolicy"]
+    ours = [each for each in policies_of_istio if asks_us(each, options.providers)]
+    if findings := [uncovered(each) for each in ours if not asks_about_everything(each)]:
+        raise BundleError(findings)
     report = Report()
-    rules = [
-        each
-        for each in applied
-        if each.kind == "RequestAuthentication" and not note_unknown(each, RequestAuthentication, report, denial=True)
-    ]
+    rules = [each for each in applied if each.kind == "RequestAuthentication"]
     issuers = to_issuers(rules, options.audiences, report)
     chosen = Options(
         trust_domains=options.trust_domains,
@@ -69,7 +70,7 @@ def import_istio(files: Mapping[str, bytes], options: ImportOptions) -> Imported
         words=issuers.words,
         issuers=issuers.accepted,
     )
-    policies = to_policies([each for each in applied if each.kind == "AuthorizationPolicy"], chosen, report)
+    policies = to_policies(policies_of_istio, chosen, report)
     _note_whole(applied[0], issuers, policies, report)
     written = _files(options.name or workload.namespace, issuers, policies)
     _check(written)
@@ -117,6 +118,13 @@ def _selector(each: Document) -> str:
 
 def _about(each: Document, message: str) -> Finding:
     return each.tree.error((*each.root, "spec"), message)
+
+
+def _unknown(each: Document) -> Finding:
+    """What a field may refuse that nobody here knows, nobody here can make up for."""
+    name = unknown_in(each, KINDS[each.kind])[0]
+    message = f"`{name}` is not known to extauthz: write this {each.kind} by hand and leave it out here"
+    return each.tree.error(each.place((name,)), message)
 
 
 def _nothing(read: Read, workload: Workload, file: str) -> Finding:

@@ -5,7 +5,7 @@ Rule 2: without an ALLOW policy Istio allows what nothing denies, so that says a
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from extauthz.mesh.context import Context
 from extauthz.mesh.documents import Document
 from extauthz.mesh.report import Report
 from extauthz.mesh.rules import to_rules
-from extauthz.mesh.workload import note_unknown
+from extauthz.mesh.workload import unknown_in
 
 DEFAULT: Final = "istio-without-allow-policy"
 _HASH_DIGITS: Final = 8
@@ -49,6 +49,13 @@ def to_policies(documents: Sequence[Document], options: Options, report: Report)
     return found
 
 
+def refuses(document: Document) -> bool:
+    """Whether a document may refuse requests by itself: a bad token, or what a DENY or CUSTOM policy matches."""
+    if document.kind == "RequestAuthentication":
+        return True
+    return document.spec.action in {"DENY", "CUSTOM"} and not document.dry_run
+
+
 def _is_allow(document: Document) -> bool:
     """Whether Istio takes the policy for one that must match: also one of which nothing was carried over."""
     return (document.spec.action or "ALLOW") == "ALLOW" and not document.dry_run
@@ -58,12 +65,13 @@ def _spec(document: Document, options: Options, report: Report) -> dict[str, Any
     policy: AuthorizationPolicy = document.spec
     action = policy.action or "ALLOW"
     enforced = action != "AUDIT" and not document.dry_run
-    denies = enforced and action in {"DENY", "CUSTOM"}
-    if note_unknown(document, AuthorizationPolicy, report, denial=denies):
+    denies = refuses(document)
+    if unknown := unknown_in(document, AuthorizationPolicy):  # of one that is not enforced, or an ALLOW
+        message = f"`{unknown[0]}` is not known to extauthz; the policy is left out"
+        report.add(document, (unknown[0],), "lost", message, "write it by hand")
         return None
     if action == "CUSTOM":
-        if policy.provider is not None and policy.provider.name in options.providers:
-            _note_coverage(document, report)
+        if asks_us(document, options.providers):
             return None
         if enforced:
             report.add(
@@ -87,20 +95,15 @@ def _spec(document: Document, options: Options, report: Report) -> dict[str, Any
     return {**spec, "rules": rules}
 
 
-def _note_coverage(document: Document, report: Report) -> None:
-    """Only what the policy's rules match is ever asked about."""
-    rules = document.spec.rules or []
-    if any(rule.from_ or rule.to or rule.when for rule in rules) and not any(
-        not (rule.from_ or rule.to or rule.when) for rule in rules
-    ):
-        report.add(
-            document,
-            ("rules",),
-            "lost",
-            "requests that these rules do not match are never sent to extauthz, so nothing imported applies to them",
-            "write `rules: [{}]`, and let extauthz decide",
-            denial=True,
-        )
+def asks_us(document: Document, providers: Collection[str]) -> bool:
+    """Whether a CUSTOM policy is what sends requests to extauthz."""
+    provider = document.spec.provider
+    return provider is not None and provider.name in providers
+
+
+def asks_about_everything(document: Document) -> bool:
+    """Whether a CUSTOM policy matches every request."""
+    return any(not (rule.from_ or rule.to or rule.when) for rule in document.spec.rules or [])
 
 
 def _written(document: Document) -> dict[str, Any]:

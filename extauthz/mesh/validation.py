@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec import Struct
+
 from extauthz.bundle import Finding, Tree
-from extauthz.mesh.api import AuthorizationPolicy, Condition, Operation, Source
-from extauthz.mesh.documents import Document
-from extauthz.model.problems import Location
+from extauthz.mesh.api import AuthorizationPolicy, Condition, Operation, Selector, Source, TargetRef
+from extauthz.mesh.documents import DRY_RUN, Document, unknown_fields
+from extauthz.model.problems import Location, suggestion
 
 _TEXTS: Final = {Source: Source.__struct_encode_fields__, Operation: Operation.__struct_encode_fields__}
 
@@ -17,12 +19,15 @@ def wrong(document: Document) -> Iterator[Finding]:
     refs = spec.target_ref is not None or bool(spec.target_refs)
     if refs and spec.selector is not None:
         yield _error(document, (), "`selector` and `targetRefs` exclude each other: leave one out")
+    yield from _selection(document)
     if not isinstance(spec, AuthorizationPolicy):
         return
     custom = spec.action == "CUSTOM"
     if custom != (spec.provider is not None):
         message = "name a `provider`" if custom else "a `provider` needs `action: CUSTOM`"
         yield _error(document, ("action",) if custom else ("provider",), message)
+    if custom and document.dry_run:
+        yield _error(document, (), f"the annotation `{DRY_RUN}` is not for CUSTOM policies: remove it")
     if custom and not spec.rules:
         yield _error(document, ("action",), "a CUSTOM policy needs rules: `rules: [{}]` is every request")
     for at, rule in enumerate(spec.rules or []):
@@ -34,6 +39,30 @@ def wrong(document: Document) -> Iterator[Finding]:
             yield from _fields(document, operation.operation, (*where, "to", number, "operation"))
         for number, condition in enumerate(rule.when or []):
             yield from _condition(document, condition, (*where, "when", number))
+
+
+def _selection(document: Document) -> Iterator[Finding]:
+    """Fields that nobody here knows may choose other workloads: then nothing is known about the document."""
+    spec = document.spec
+    chosen: list[tuple[Location, type[Struct]]] = []
+    if spec.selector is not None:
+        chosen.append((("selector",), Selector))
+    if spec.target_ref is not None:
+        chosen.append((("targetRef",), TargetRef))
+    chosen += [(("targetRefs", at), TargetRef) for at in range(len(spec.target_refs or []))]
+    for where, struct in chosen:
+        for name in unknown_fields(document.raw(where), struct):
+            hint = suggestion(name, list(struct.__struct_encode_fields__))
+            yield _error(document, (*where, name), f"unknown field `{name}`{hint}")
+
+
+def uncovered(document: Document) -> Finding:
+    """A policy that asks extauthz, but not about every request."""
+    message = (
+        "requests that these rules do not match are never sent to extauthz, so that nothing imported would apply to "
+        "them: write `rules: [{}]` and let extauthz decide"
+    )
+    return _error(document, ("rules",), message)
 
 
 def _condition(document: Document, condition: Condition, where: Location) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from extauthz.mesh.api import TargetRef
 from extauthz.mesh.documents import Document, unknown_fields
-from extauthz.mesh.report import Report
 
 ROOT_NAMESPACE: Final = "istio-system"
 
@@ -47,17 +46,9 @@ def labels_of(document: Document) -> dict[str, str]:
     return (selector.match_labels or {}) if selector is not None else {}
 
 
-def note_unknown(document: Document, struct: type[Struct], report: Report, *, denial: bool) -> bool:
-    """Whether the `spec` has fields that nobody here knows; each is noted."""
-    unknown = unknown_fields(_spec(document), struct)
-    for name in unknown:
-        message = f"`{name}` is not known to extauthz; the document is left out"
-        report.add(document, (name,), "lost", message, "write it by hand", denial=denial)
-    return bool(unknown)
-
-
-def _spec(document: Document) -> object:
+def unknown_in(document: Document, struct: type[Struct]) -> list[str]:
+    """Fields of the `spec` that nobody here knows."""
     value: Any = document.tree.value
     for step in document.root:
         value = value[step]
-    return value.get("spec")
+    return unknown_fields(value.get("spec"), struct)

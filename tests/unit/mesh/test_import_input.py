@@ -17,6 +17,8 @@ WRONG = [
     ("action: CUSTOM, rules: [{}]", "spec.action", "name a `provider`"),
     ("action: CUSTOM, provider: {name: x}", "spec.action", "a CUSTOM policy needs rules"),
     ("provider: {name: x}, rules: [{}]", "spec.provider", "a `provider` needs `action: CUSTOM`"),
+    ("selector: {matchlabels: {a: b}}", "spec.selector.matchlabels", "unknown field `matchlabels`, did you mean `matchLabels`?"),
+    ("targetRefs: [{kind: Gateway, name: g, section: x}]", "spec.targetRefs[0].section", "unknown field `section`"),
     ("action: PERMIT", "spec.action", "unknown value `PERMIT`"),
     ("rules: [{to: [{operation: {ports: [80]}}]}]", "spec.rules[0].to[0].operation.ports[0]", "expected text, found the number `80`"),
     ("rules: [{from: [{}]}]", "spec.rules[0].from[0].source", "missing"),
@@ -32,6 +34,13 @@ def test_wrong_documents_are_named_by_file_line_and_field(spec: str, field: str,
     found = error.value.findings[0]
     assert ("mesh.yaml", 4, field) == (found.file, found.line, found.field)
     assert found.message.startswith(message)
+
+
+def test_a_custom_policy_cannot_be_a_dry_run() -> None:
+    """Where one gets past Istio's validation, its proxy denies what the rules match."""
+    text = policy("{action: CUSTOM, provider: {name: x}, rules: [{}]}")
+    with pytest.raises(BundleError, match="is not for CUSTOM policies"):
+        imported(text.replace("banking}", "banking, annotations: {istio.io/dry-run: 'true'}}"))
 
 
 @pytest.mark.parametrize(
