@@ -1,4 +1,4 @@
-"""Renders what deploy/ uses of kustomize: resources, config map generators, JSON patches, a namespace.
+"""Renders what deploy/ uses of kustomize: resources, components, config map generators, JSON patches, a namespace.
 
 Enough to check manifests where no kubectl is; anything else in a kustomization is an error here.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 Manifest = dict[str, Any]
-KNOWN = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "patches", "labels"}
+KNOWN = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "patches", "labels", "components"}
 
 
 def documents(file: Path) -> list[Manifest]:
@@ -22,11 +22,22 @@ def documents(file: Path) -> list[Manifest]:
 def render(directory: Path) -> list[Manifest]:
     """The manifests that `kubectl apply -k` would send, but for hashes in names of config maps."""
     (kustomization,) = documents(directory / "kustomization.yaml")
-    assert not kustomization.keys() - KNOWN, "extend this renderer, or use less of kustomize"
     found: list[Manifest] = []
     for name in kustomization["resources"]:
         path = (directory / name).resolve()
         found += render(path) if path.is_dir() else documents(path)
+    _change(found, directory, kustomization)
+    return found
+
+
+def _change(found: list[Manifest], directory: Path, kustomization: Manifest) -> None:
+    """What the kustomization, or the component, in that directory makes of manifests."""
+    assert not kustomization.keys() - KNOWN, "extend this renderer, or use less of kustomize"
+    for name in kustomization.get("components", []):
+        path = (directory / name).resolve()
+        (component,) = documents(path / "kustomization.yaml")
+        assert (component["kind"], "resources" in component) == ("Component", False)
+        _change(found, path, component)
     for generator in kustomization.get("configMapGenerator", []):
         data = {Path(file).name: (directory / file).read_text() for file in generator["files"]}
         found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": generator["name"]}, "data": data})
@@ -40,7 +51,6 @@ def render(directory: Path) -> list[Manifest]:
     for manifest in found:
         if "namespace" in kustomization and manifest["kind"] != "Namespace":
             manifest["metadata"].setdefault("namespace", kustomization["namespace"])
-    return found
 
 
 def render_with_kubectl(directory: Path) -> list[Manifest]:

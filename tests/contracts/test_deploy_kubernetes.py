@@ -1,6 +1,7 @@
 """The Kubernetes manifests: valid, hardened, and of one mind with each other, the image and the server's options."""
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -286,3 +287,30 @@ def test_the_candidate_is_a_whole_bundle_beside_the_live_one(tmp_path: Path) -> 
         policy.name for policy in live.snapshot.policies.policies
     }
     assert live.snapshot.revision != candidate.snapshot.revision
+
+
+@pytest.mark.parametrize("renderer", RENDERERS, ids=lambda renderer: renderer.__name__)
+def test_components_go_together(renderer: Callable[[Path], list[Manifest]], tmp_path: Path) -> None:
+    """As docs/deploy-istio.md puts them: a signed bundle over HTTPS, a candidate beside it, all on volumes that stay."""
+    up = os.path.relpath(KUBERNETES, tmp_path)
+    chosen = ("bundle-https", "candidate", "kept-journal")
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "extauthz",
+        "resources": [f"{up}/base"],
+        "components": [f"{up}/components/{name}" for name in chosen],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    manifests = renderer(tmp_path)
+    workload = one(manifests, "StatefulSet")
+    pod = workload["spec"]["template"]["spec"]
+    environ = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+    settings = load_settings(write_config(manifests, tmp_path), environ, [])
+    assert settings.bundle.candidate is not None
+    assert ("", "/etc/extauthz-candidate") == (settings.bundle.directory, settings.bundle.candidate.directory)
+    assert settings.bundle.url.startswith("https://")
+    assert ["config", "bundle-source", "candidate"] == [volume["name"] for volume in pod["volumes"]]
+    assert ["journal"] == [claim["metadata"]["name"] for claim in workload["spec"]["volumeClaimTemplates"]]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert settings.bundle.state_directory.startswith(mounts["journal"] + "/")
