@@ -47,8 +47,9 @@ capacity: $(STAMP) ## throughput to saturation, then 0.5 to 4 times that, and a 
 gate: $(STAMP) ## whether a Check still costs what it may: instructions, and ratios within the budget; about a minute
 	$(BIN)/python -m loadtest.gate
 
-scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them costs, as a ratio
+scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them, and a whole server, costs, as ratios
 	$(BIN)/python loadtest/scale.py
+	$(BIN)/python -m loadtest.sizes
 
 CHANGES ?= 200
 activation: $(STAMP) ## from a changed file to the first answer by it, over 10 and 10,000 policies; loadtest/results/activation.*

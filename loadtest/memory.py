@@ -29,7 +29,7 @@ _CHECKS = 20_000
 _IN_FLIGHT = 8
 _PATIENCE = 30.0  # seconds: what is measured is no latency
 _SETTLE = 4.0  # seconds that an activation is given
-_CASE = Case(
+LARGE_CASE = Case(
     "large",
     "/banks/bank-0/accounts-1/{n}",
     {"tenant_id": "bank-0", "roles": ["teller", "staff"]},
@@ -87,7 +87,7 @@ def large(tokens: int) -> dict[str, float]:
         noted = stack.enter_context(pauses.watched(Path(name) / "pauses"))
         server = start_server(work, stack, work / "bundle", settings)
         target = Target("extauthz", server.child.pid, server.port, server.admin, server.journal)
-        questions = (Question(b"", framed(question(_CASE, token(_CASE, at), at))) for at in range(tokens))
+        questions = (Question(b"", framed(question(LARGE_CASE, token(LARGE_CASE, at), at))) for at in range(tokens))
         began = time.time()
         ask(target, questions, tokens, report.say)
         found = resident_mb(target.pid)
