@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity changes gate load slo soak scale demo demo-check test lint types contracts generate lock clean tokens
+.PHONY: activation bench candidate capacity changes rollback gate load slo soak scale demo demo-check test lint types contracts generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -54,6 +54,9 @@ scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over 
 CHANGES ?= 200
 activation: $(STAMP) ## from a changed file to the first answer by it, over 10 and 10,000 policies; loadtest/results/activation.*
 	$(BIN)/python -m loadtest.activation --changes $(CHANGES)
+
+rollback: $(STAMP) ## from an order to go back to its answer, over 10 and 10,000 policies; loadtest/results/rollback.*
+	$(BIN)/python -m loadtest.rollback
 
 changes: $(STAMP) ## 1,000 activations, 50 rollbacks, 20 freezes at 1,000 requests a second through Envoy; fails on any mix or failure
 	$(BIN)/python -m loadtest.changes $(CHANGES_OPTIONS)

@@ -51,6 +51,7 @@ class Changer(threading.Thread):
         self._connection = http.client.HTTPConnection(*gateway)
         self.done = threading.Event()
         self.problems: list[str] = []
+        self.refused = 0  # requests of our own that were not decided
         self.order: list[int] = [0]  # the revisions in the order in which they were put in force
         self.activations: list[float] = []  # seconds from the change to the first answer by it
         self.rollbacks: list[float] = []  # seconds that the order took
@@ -124,11 +125,15 @@ class Changer(threading.Thread):
             self.problems.append(f"the request after it was {word} got {found}")
 
     def _answer(self, path: str) -> tuple[int, str]:
-        """Status of a request of our own, and the revision that its answer names."""
-        self._connection.request("GET", path, headers={"host": HOST, "authorization": f"Bearer {self._token}"})
-        answer = self._connection.getresponse()
-        answer.read()
-        return answer.status, answer.headers.get("x-policy", "")
+        """Status of a request of our own, the first that is decided, and the revision that its answer names."""
+        while True:
+            self._connection.request("GET", path, headers={"host": HOST, "authorization": f"Bearer {self._token}"})
+            answer = self._connection.getresponse()
+            answer.read()
+            if answer.status != http.client.SERVICE_UNAVAILABLE:
+                return answer.status, answer.headers.get("x-policy", "")
+            self.refused += 1
+            time.sleep(_BETWEEN)
 
     def _ask(self, method: str, target: str, order: dict[str, Any]) -> dict[str, Any]:
         connection = http.client.HTTPConnection("localhost")

@@ -113,8 +113,9 @@ def _until_done(rate: float, changer: Changer) -> Iterator[float]:
 
 def _result(plan: Plan, answers: list[Answer], changer: Changer, work: Path, used: dict[str, float]) -> dict[str, Any]:
     lines = list(_read_log(work / "access.log"))
-    wrong = Counter(found for line in lines if (found := wrong_with(line)))
-    unlike, order = _compare_with_journal(lines, work / "journal")
+    decided = [line for line in lines if line.response_code in _DECIDED]  # what was not counts as failed
+    wrong = Counter(found for line in decided if (found := wrong_with(line)))
+    unlike, order = _compare_with_journal(decided, work / "journal")
     statuses = Counter(answer.kind for answer in answers)
     result: dict[str, Any] = {
         "environment": report.environment(),
@@ -127,12 +128,14 @@ def _result(plan: Plan, answers: list[Answer], changer: Changer, work: Path, use
         "freeze_seconds": _spread(changer.freezes),
         "end_seconds": _spread(changer.ends),
         "lines": len(lines),
-        "revisions_that_decided": len({line.revision for line in lines}),
+        "lines_without_a_decision": len(lines) - len(decided),
+        "revisions_that_decided": len({line.revision for line in decided}),
         "mixed": dict(wrong.most_common(_SHOWN)),
         "unlike_the_journal": unlike[:_SHOWN],
         "out_of_order": _out_of_order(order, changer.order),
         "outlived_a_freeze": _outlived(answers, changer.frozen, 403) + _outlived(answers, changer.thawed, 200),
         "problems": changer.problems,
+        "own_requests_refused": changer.refused,
         "cpu_seconds": used,
     }
     return {**result, "missed": judge(result)}
@@ -205,6 +208,8 @@ def judge(result: dict[str, Any]) -> list[str]:
     failed = {status: count for status, count in result["statuses"].items() if status not in {"200", "403"}}
     if failed:
         missed.append(f"requests failed: {failed}")
+    if result["own_requests_refused"]:
+        missed.append(f"{result['own_requests_refused']} requests of the one who changes failed")
     if not result["statuses"].get("200") or not result["statuses"].get("403"):
         missed.append("requests were not both let pass and refused")
     for name, wanted in (("activation", "activations"), ("rollback", "rollbacks"), ("freeze", "freezes")):

@@ -86,7 +86,7 @@ class BundleOrders:
         found = next((key for key in self._intake.trust.keys if key.id == kept.key), None)
         if found is None:
             return "not trusted"
-        return "expired" if found.not_after is not None and found.not_after <= self._clock() else "trusted"
+        return "expired" if found.not_after is not None and found.not_after < self._clock() else "trusted"
 
     # --- ordering
 

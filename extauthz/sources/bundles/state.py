@@ -143,7 +143,10 @@ def caught_up(state: State, digest: str) -> State:
 
 def put_back(state: State, kept: Kept, hold: Hold | None, past: Past) -> State:
     """An operator puts `kept` in force, or ends a hold (None) and leaves it there."""
-    permits, waiting = state.permits, state.waiting
+    # The leave of an order ends with what it put in force.
+    former = state.hold.digest if state.hold is not None and hold is not None else ""
+    permits = {digest: permit for digest, permit in state.permits.items() if digest != former}
+    waiting = state.waiting
     mark = state.marks.get(kept.name)
     if mark is not None and kept.sequence < mark.sequence and past.operator is not None:
         by = past.operator

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Followed:
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.root, self.options = root, options
+        self.passed = 0.0  # seconds, of its clock
         self.directory, self.state = root / "bundle", root / "state"
         self.start()
 
@@ -42,7 +44,8 @@ class Followed:
         self.records: list[Ordered] = []
         self.shared: list[Ordered] = []
         self.at_record: list[str] = []  # what was in force when something was put on record
-        self.source = BundleSource(BundleOptions(**given), self.live, self.reports.append)
+        clock = lambda: time.time() + self.passed  # noqa: E731 - one line of a test
+        self.source = BundleSource(BundleOptions(**given), self.live, self.reports.append, clock=clock)
         self.orders = self.source.orders
         self.orders.on_order, self.orders.share = self.note, self.shared.append
         self.source.begin()
@@ -218,12 +221,31 @@ def test_a_copy_with_other_files_that_are_signed_well_is_refused(followed: Follo
     assert "r3" == followed.revision
 
 
-def test_a_key_that_expired_since_counts_no_more(followed: Followed) -> None:
+def test_a_key_that_expired_since_counts_no_more(tmp_path: Path) -> None:
+    """What was in force stays; the way back is forward, signed with a current key."""
+    until, current = datetime.now(UTC) + timedelta(hours=1), Signer()
+    keys = (TrustedKeyOptions(id=OWN.id, not_after=until), TrustedKeyOptions(id=current.id))
+    write(tmp_path / "bundle", OWN.package(files(), 1))
+    found = Followed(tmp_path, trust=TrustOptions(keys=keys))
+    found.publish(2)
+    _, kept = found.orders.kept()
+    assert ["trusted"] * 2 == [found.orders.key_state(each) for each in kept]
+    found.passed = 3601.0
+    assert ["expired"] * 2 == [found.orders.key_state(each) for each in kept]
+    why = found.refused(found.orders.rollback, "", 1)
+    assert "it may not come into force (verify): .manifest.sig: key " in why
+    assert "sign the bundle with a key that is valid" in why
+    assert "r2" == found.revision
+    write(found.directory, current.package(files(), 3))
+    found.source.refresh()
+    assert 3 == found.reports[-1].sequence
+
+
+def test_a_key_that_is_trusted_no_more_vouches_for_nothing(followed: Followed) -> None:
     _, kept = followed.orders.kept()
-    assert ["trusted"] * 3 == [followed.orders.key_state(each) for each in kept]
     later = Followed(followed.root, trust=TrustOptions(keys=(TrustedKeyOptions(id=Signer().id),), required=False))
     assert "not trusted" == later.orders.key_state(kept[0])
-    assert "verify" in later.refused(later.orders.rollback, "r2", 1)
+    assert "signed by a key that is not trusted" in later.refused(later.orders.rollback, "r2", 1)
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(followed: Followed) -> None:
