@@ -158,13 +158,15 @@ class Beside:
     def _compare_some(self) -> None:
         records: list[CandidateRecord] = []
         began = now = time.perf_counter()
-        while self._waiting and now - began < _SLICE_SECONDS:
-            if result := self._compare(self._waiting.popleft(), records):
-                self._metrics.candidate_check(result)
-            now = time.perf_counter()
-        if records:
-            self._record(records)
-        self.budget.spend(time.perf_counter() - began)
+        try:
+            while self._waiting and now - began < _SLICE_SECONDS:
+                if result := self._compare(self._waiting.popleft(), records):
+                    self._metrics.candidate_check(result)
+                now = time.perf_counter()
+        finally:
+            if records:
+                self._record(records)
+            self.budget.spend(time.perf_counter() - began)
 
     def _compare(self, waiting: Waiting, records: list[CandidateRecord]) -> str:
         """What came of it; "" when it was skipped."""
