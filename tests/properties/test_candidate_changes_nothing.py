@@ -66,9 +66,21 @@ class Failing:
         self._real, self._error, self._rarely, self._random = real, error, rarely, random.Random(seed)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in {"profiles", "policies"} and not (self._rarely and self._random.random() < 0.5):
-            raise self._error
-        return getattr(self._real, name)
+        found = getattr(self._real, name)
+        if name in _MADE_OF:
+            return found
+        if callable(found):
+            return lambda *arguments: found(*arguments) if self._works() else self._fail()
+        return found if self._works() else self._fail()
+
+    def _works(self) -> bool:
+        return self._rarely and self._random.random() < 0.5
+
+    def _fail(self) -> None:
+        raise self._error
+
+
+_MADE_OF = {"profiles", "policies", "kinds", "literals"}  # what a snapshot looks at when it is made
 
 
 @st.composite
