@@ -10,6 +10,7 @@ rule reads, only in the spelling that was read (T-28).
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from functools import cached_property
 from itertools import chain, takewhile
 from typing import Final
 
@@ -133,9 +134,9 @@ class PolicySet:
             sorted((rule.full_name, program.slow) for rule in self._rules for program in rule.programs if program.slow)
         )
 
-    @property
+    @cached_property
     def reads(self) -> PolicyReads:
-        """What the rules read of a request, for the journal."""
+        """What the rules read of a request, for the journal; the same over other data."""
         return policy_reads(self._rules)
 
     @property
