@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from extauthz.journal.kept import Keeper
 from extauthz.journal.pseudonym import Pseudonyms
-from extauthz.journal.record import TRACE_ID, DecisionEvent, decision_event, encode_event, make_event
+from extauthz.journal.record import TRACE_ID, DecisionEvent, decision_event, encode_event, make_event, with_read
 from extauthz.model.decision import Allow, Precedent
 from extauthz.model.memo import Memo
 from extauthz.model.record import DecisionRecord
@@ -51,15 +51,20 @@ class Events:
     """Writes the events of Checks. Threads share it."""
 
     def __init__(self, pseudonyms: Pseudonyms, keeper: Keeper | None = None) -> None:
-        """`keeper` keeps for replay what each request had; its records are written out, one by one."""
+        """`keeper` keeps for replay what each request had."""
         self._pseudonyms, self._keeper = pseudonyms, keeper
         self._forms: Memo[_Kind, _Form] = Memo(_MAX_FORMS, _MAX_BYTES, _weigh)
 
     def write(self, record: DecisionRecord, time: str) -> bytes:
         """The event of a Check as JSON. `time` is the record's time as `TimeText` writes it."""
+        if self._keeper is None:
+            return self._write(record, time)
+        return with_read(self._write(record, time), self._keeper.read(record, time[:7]))
+
+    def _write(self, record: DecisionRecord, time: str) -> bytes:
         decision = record.decision
-        if not isinstance(decision, Allow) or decision.precedent is None or self._keeper is not None:
-            return decision_event(record, self._pseudonyms, time, self._keeper)
+        if not isinstance(decision, Allow) or decision.precedent is None:
+            return decision_event(record, self._pseudonyms, time)
         facts, subject = record.facts, decision.evidence.subject
         trace, token_id, request_id = record.traceparent[TRACE_ID], subject.token_id, facts.request_id
         duration = int(record.duration * 1_000_000)

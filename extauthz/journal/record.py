@@ -12,7 +12,6 @@ from typing import Any, Literal
 from msgspec import DecodeError, Raw, Struct, ValidationError, structs
 from msgspec.json import Decoder, Encoder
 
-from extauthz.journal.kept import Keeper
 from extauthz.journal.pseudonym import Pseudonyms
 from extauthz.model.decision import Allow, ShadowMatch
 from extauthz.model.kept import MAX_ID, MAX_NAME
@@ -140,7 +139,7 @@ class LifecycleEvent(Struct, frozen=True):
 
 
 _encoder = Encoder()
-_NOT_KEPT = DecisionEvent.__struct_defaults__[-1]  # the very object, by which the encoder knows a default
+_END = b"}}"
 
 
 class TimeText:
@@ -164,10 +163,8 @@ class TimeText:
         return text
 
 
-def make_event(
-    record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None
-) -> DecisionEvent:
-    """The event of a Check. `time` is the record's time as `TimeText` writes it; `keeper`: for replay."""
+def make_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) -> DecisionEvent:
+    """The event of a Check, without `read`. `time` is the record's time as `TimeText` writes it."""
     facts, decision = record.facts, record.decision
     evidence, reason = decision.evidence, decision.reason
     # Kept with each pseudonym: one text for all of a month.
@@ -209,13 +206,17 @@ def make_event(
         evidence.sender_proofs,
         evidence.emergency,
         evidence.emergency_kind,
-        _NOT_KEPT if keeper is None else Raw(keeper.read(record, period)),
     )
 
 
-def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str, keeper: Keeper | None = None) -> bytes:
+def decision_event(record: DecisionRecord, pseudonyms: Pseudonyms, time: str) -> bytes:
     """The event of a Check as JSON, all of it worked out anew."""
-    return encode_event(make_event(record, pseudonyms, time, keeper))
+    return encode_event(make_event(record, pseudonyms, time))
+
+
+def with_read(event: bytes, read: bytes) -> bytes:
+    """The event of a Check with its last member, as `journal.kept` writes it."""
+    return b'%b,"read":%b}}' % (event[: -len(_END)], read)
 
 
 def encode_event(event: DecisionEvent) -> bytes:

@@ -9,7 +9,7 @@ from extauthz.check import decide
 from extauthz.cli.replay_work import decided_of
 from extauthz.journal.kept import Keeper
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
-from extauthz.journal.record import TimeText, decision_event, read_decision
+from extauthz.journal.record import TimeText, decision_event, read_decision, with_read
 from extauthz.model.decision import Decision
 from extauthz.model.record import DecisionRecord
 from extauthz.snapshot import Snapshot
@@ -35,7 +35,7 @@ def record(asked: Any, decision: Decision, world: Snapshot, clear: tuple[str, ..
         asked=asked,
         keeping=world.keeping,
     )
-    event = decision_event(made, NAMES, text, Keeper(NAMES, clear))
+    event = with_read(decision_event(made, NAMES, text), Keeper(NAMES, clear).read(made, text[:7]))
     found = read_decision(event)
     assert found is not None
     return decided_of(text, found), event
