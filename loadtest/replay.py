@@ -28,11 +28,15 @@ def cost(rounds: int) -> dict[str, dict[str, float]]:
     off, on = bank(), bank("attributes")
     found = {}
     for case in BANK_CASES:
-        asked = questions(case, [token(case, number) for number in range(CALLERS)], 0, BATCH)
+        callers = [token(case, number) for number in range(CALLERS)]
+        asked = questions(case, callers, 0, BATCH)
         warm(off, asked)
         warm(on, asked)
         freeze()
-        pairs = [(run(off, asked), run(on, asked)) for _ in range(rounds)]
+        pairs = []
+        for number in range(rounds):  # other ids in the paths each time, so that nothing of them is known
+            asked = questions(case, callers, (number + 1) * BATCH, BATCH)
+            pairs.append((run(off, asked), run(on, asked)) if number % 2 else (run(on, asked), run(off, asked))[::-1])
         sizes = [_bytes(point, asked) for point in (off, on)]
         found[case.name] = {
             "off_us": median(pair[0] for pair in pairs),
