@@ -213,6 +213,7 @@ ISSUERS = [
     [issuer("bank", "https://idp.bank.test"), issuer("shop", "https://idp.shop.test")],
     [issuer("bank", "https://idp.bank.test"), issuer("shop", "https://idp.shop.test")],
     [issuer("bank", "https://idp.bank.test", audiences=["bank", "till"]), issuer("shop", "https://idp.shop.test")],
+    [issuer("bank", "https://idp.shop.test"), issuer("shop", "https://idp.bank.test")],
 ]
 
 

@@ -90,7 +90,8 @@ class Stage(Desk):
     def subject(self, version: bytes) -> Subject | None:
         """The caller, if these keys vouched for it."""
         past = self.past
-        if version != _VERSION + past.kept.caller.name.encode():
+        caller = past.kept.caller
+        if version != _VERSION + caller.name.encode() or self._issuers.get(caller.name) != caller.issuer:
             return None
         return past.subject(proven=past.proven and self.has_same_proofs())
 
