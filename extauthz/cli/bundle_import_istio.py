@@ -208,7 +208,7 @@ def _tell(imported: Imported, out: Path | None, *, withheld: bool, as_json: bool
                     "elsewhere": imported.elsewhere,
                     "others": imported.others,
                     "changes": imported.changes,
-                    "alwaysStricter": ALWAYS,
+                    "always": ALWAYS,
                 }
             )
         )

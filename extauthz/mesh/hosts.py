@@ -12,7 +12,12 @@ from extauthz.model.hosts import canonicalise_host
 _WITHOUT_PORT: Final = "request.port == 0"
 _HOST: Final = Text("request.host")
 _BARE: Final = Text("request.host", guard=_WITHOUT_PORT)
-_AUTHORITY: Final = Text('(request.port == 0 ? request.host : request.host + ":" + string(request.port))')
+# As it is sent: IPv6 addresses in brackets, which `request.host` has not.
+_AUTHORITY: Final = Text(
+    '((request.host.contains(":") ? "[" + request.host + "]" : request.host) + '
+    '(request.port == 0 ? "" : ":" + string(request.port)))'
+)
+_HEX: Final = frozenset("0123456789abcdef")  # what may also begin or end an IPv6 address
 
 
 def host(value: str) -> Value:
@@ -29,11 +34,13 @@ def host(value: str) -> Value:
     if match.kind == "prefix":
         if not colon:
             native = "" if "*" in name else f"{name}*"
+            if _HEX.issuperset(name):
+                return Value(native=native, attribute=_AUTHORITY, match=match)
             return Value(native=native, is_exact=bool(native), attribute=_HOST, match=match)
         if not port:
             return Value(native=name, cel=f"request.host == {quoted(name)} && request.port != 0")
         return Value(native=name, attribute=_AUTHORITY, match=match)
-    if colon or match.text.isdigit():  # may be the end of a port
+    if colon or _HEX.issuperset(match.text):  # may be the end of a port
         return Value(attribute=_AUTHORITY, match=match)
     native = "" if "*" in match.text else f"*{match.text}"
     return Value(native=native, attribute=_BARE, match=match)

@@ -18,7 +18,7 @@ ALWAYS: Final = (
     "a claim that is a fraction or an object, where texts are compared, counts against the caller",
     "a token is read from `Authorization: Bearer` alone; one in the query is refused",
     "tokens need `exp` and `sub`, live for 24 hours at most, and are none of the kinds that are no access tokens",
-    "`example.com.` is `example.com`",
+    "`example.com.` is the host `example.com`, and `bearer` or `DPoP` with its proof is as good as `Bearer`",
 )
 
 

@@ -83,8 +83,15 @@ HOSTS = [
     "example.com",
     "10.0.0.1",
     "10.0.0.1:80",
+    "[fe80::1]",
+    "[::80]",
+    "[fe80::1]:80",
 ]
 HOST_PATTERNS = [
+    "fe80*",
+    "f*",
+    "*1",
+    "*0",
     "api.example.com",
     "API.Example.com",
     "api.example.com:*",
@@ -454,7 +461,7 @@ def compare(mesh: list[dict[str, Any]], asked: list[Asked]) -> None:
 
 
 @pytest.mark.parametrize("name", [*FIELDS, *KEYS])
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(data=st.data(), action=st.sampled_from(["ALLOW", "DENY"]))
 def test_each_attribute_alone_means_what_it_means_in_istio(name: str, data: st.DataObject, action: str) -> None:
     rule, asked = data.draw(rules_about(name)), requests_about(name)

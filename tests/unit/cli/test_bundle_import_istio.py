@@ -129,7 +129,7 @@ def test_the_report_as_json(tmp_path: Path) -> None:
     )
     assert lost["message"]
     assert lost["instead"]
-    assert report["alwaysStricter"]
+    assert report["always"]
 
 
 LOST = """\
