@@ -36,7 +36,7 @@ log = logging.getLogger("extauthz.beside")
 
 _MOST_WAITING: Final = 128
 _LARGEST_BYTES: Final = 256 << 10  # of a Check, so that those that wait take 32 MiB at most
-_LATE_SECONDS: Final = 1.0
+_LATE_SECONDS: Final = 5.0
 # How long a Check that comes meanwhile may have to wait, plus one evaluation.
 _SLICE_SECONDS: Final = 100e-6
 _DIGITS: Final = 6  # of the decision id: 16 million steps between nothing and everything

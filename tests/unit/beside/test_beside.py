@@ -302,7 +302,7 @@ def test_who_waited_for_too_long_is_not_compared(bench) -> None:
     found = bench(bundle(NOBODY))
     found.ask(a_check(host="open.test"))
     found.leave(a_check(host="open.test"))
-    found.now += 1.5
+    found.now += 5.5
     found.spare()
     assert (1, {"late": 1}) == (found.outcome[0], found.outcome[3])
 
