@@ -48,7 +48,7 @@ SCALE_CASE = Case(
 # (name, how deep it is shown, who owns the function, its name)
 STEPS: list[tuple[str, int, Any, str]] = [
     ("read_check", 0, extauthz.handler, "read_check"),
-    ("path", 1, extauthz.wire.inbound, "_read_path"),
+    ("path", 1, extauthz.wire.inbound, "canonicalise"),
     ("facts", 1, extauthz.wire.inbound, "_read_facts"),
     ("decide", 0, extauthz.handler, "advance"),
     ("route and profile", 1, Precedents, "route"),

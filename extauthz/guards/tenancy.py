@@ -64,12 +64,12 @@ class TenancyGuard(Struct, frozen=True):
     def resolve(self, request: Request, subject: Subject) -> Resolved | Refusal:
         """The tenant that `request` is about, if `subject` may ask about it."""
         named = self._named(request)
-        if not isinstance(named, set):
+        if not isinstance(named, list):
             return named
-        if len(named) > 1:
-            return Refusal(Reason.TENANT_CONFLICT, "T-57", "the request names more than one tenant")
         if named:
-            (tenant,) = named
+            tenant = named[0]
+            if named.count(tenant) != len(named):
+                return Refusal(Reason.TENANT_CONFLICT, "T-57", "the request names more than one tenant")
         elif self.deny_when_absent or not subject.tenant:
             return Refusal(Reason.TENANT_MISSING, "JWT-20", "neither the request nor the subject names a tenant")
         else:
@@ -85,13 +85,13 @@ class TenancyGuard(Struct, frozen=True):
                 return Resolved(tenant, grant.name)
         return Refusal(Reason.TENANT_MISMATCH, "JWT-20", "the resource belongs to another tenant")
 
-    def _named(self, request: Request) -> set[str] | Refusal:
-        """Every tenant that any source names."""
-        named = set()
+    def _named(self, request: Request) -> list[str] | Refusal:
+        """Every tenant that any source names, as often as it is named."""
+        named = []
         for pattern, folded in self.paths:
             captured = pattern.match(request.segments)
             if captured is not None:
-                named.add(captured[CAPTURE])
+                named.append(captured[CAPTURE])
             elif folded.match(request.folded) is not None:
                 # An upstream that ignores case would read a tenant here that we do not see (T-11).
                 return Refusal(Reason.PATH_AMBIGUOUS, "T-11", "the path names a tenant in another case")
@@ -102,7 +102,7 @@ class TenancyGuard(Struct, frozen=True):
             if captured is None:
                 # It names somebody, in a way that is not ours: not the same as naming nobody.
                 return Refusal(Reason.TENANT_UNKNOWN, "T-57", "the host names a tenant that cannot be one")
-            named.add(captured[CAPTURE])
+            named.append(captured[CAPTURE])
         headers = request.headers
         for name in self.headers:
             value = headers.get(name)
@@ -110,7 +110,7 @@ class TenancyGuard(Struct, frozen=True):
                 continue
             if "," in value or headers.is_repeated(name):
                 return Refusal(Reason.TENANT_CONFLICT, "T-57", "the tenant header was sent more than once")
-            named.add(value)
+            named.append(value)
         return named
 
 

@@ -68,7 +68,7 @@ def identify(
     value = request.headers.get(HEADER)
     if value is None:
         return _without_token(request, authentication)
-    place = sha256(value.encode("utf-8", "surrogatepass")).digest()
+    place = sha256(value.encode() if value.isascii() else value.encode("utf-8", "surrogatepass")).digest()
     if authentication.introspecting is None and (found := _recall(place, authentication, keys, tokens, now)):
         if isinstance(found, Identified) and not found.subject.confirmation and value[0] in "bB":
             return found

@@ -112,11 +112,17 @@ class Pseudonyms:
 
     def of(self, kind: Kind, value: str, tenant: str, period: str) -> str:
         """The pseudonym (32 hex digits) of `value`; "" for "". `period` is a month such as `2026-11`."""
-        return self._of(_Named(kind, "", value, tenant, period)) if value else ""
+        if not value:
+            return ""
+        named = _Named(kind, "", value, tenant, period)
+        return self._made.get(named) or self._keep(named)
 
     def of_subject(self, issuer: str, subject: str, tenant: str, period: str) -> str:
         """The pseudonym of a subject, who is one within its issuer; "" for nobody."""
-        return self._of(_Named("subject", issuer, subject, tenant, period)) if issuer else ""
+        if not issuer:
+            return ""
+        named = _Named("subject", issuer, subject, tenant, period)
+        return self._made.get(named) or self._keep(named)
 
     def attributes(self, tenant: str, period: str) -> AttributeNames:
         """The pseudonyms of attributes in records of a tenant and a month."""
@@ -132,11 +138,9 @@ class Pseudonyms:
         """Let go of what was written of callers and addresses."""
         self._attributes = {}
 
-    def _of(self, named: _Named) -> str:
-        made = self._made.get(named)
-        if made is None:
-            made = self._make(named)
-            self._made.put(named, made)
+    def _keep(self, named: _Named) -> str:
+        made = self._make(named)
+        self._made.put(named, made)
         return made
 
     def _make(self, named: _Named) -> str:

@@ -68,6 +68,11 @@ def canonicalise(raw: str, *, verbatim: bool = False) -> Path | Ambiguous:
     """
     if len(raw) > MAX_PATH:
         return Ambiguous("T-13", "longer than 8 KiB")
+    if _USUAL.fullmatch(raw):  # and so without a query
+        segments = tuple(raw[1:].split("/"))
+        if len(segments) <= MAX_SEGMENTS:
+            folded = segments if raw.casefold() == raw else fold(raw, segments)
+            return Path(CanonicalPath(raw), segments, "", folded)
     path, _, query = raw.partition("?")
     if _USUAL.fullmatch(path) and (not query or _QUERY.fullmatch(query)):
         segments = tuple(path[1:].split("/"))

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
+from msgspec import Struct
+
 # Everything before the first comma that stands outside of quotes. Possessive: one pass, whatever a client writes, and
 # a quote that never ends counts as if it did not begin.
 _UNDIVIDED = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
@@ -36,19 +38,15 @@ def has_two_values(value: str) -> bool:
     return undivided is None or undivided.end() != len(value)
 
 
-class JoinedHeaders:
+class JoinedHeaders(Struct, eq=False, gc=False):
     """The `headers` map: one value a name, lines of one name already joined with `,` by Envoy.
 
     Holds upb's own map and looks names up in it: turning it into a dict costs more than the parse did.
     """
 
-    __slots__ = ("_map", "_single", "get")
-
-    def __init__(self, headers: Mapping[str, str], single: frozenset[str]) -> None:
-        """`get` is the map's own: the value; bytes that are not UTF-8 have become `!` on Envoy's side."""
-        self._map = headers
-        self._single = single
-        self.get: Callable[[str], str | None] = headers.get
+    _map: Mapping[str, str]
+    _single: frozenset[str]
+    get: Callable[[str], str | None]  # the map's own: the value; bytes that are not UTF-8 have become `!` at Envoy's
 
     def is_repeated(self, name: str) -> bool:
         """Whether a comma betrays a second line; always False for headers whose grammar has commas."""

@@ -6,17 +6,18 @@ Rule 3: `Facts` of a refused request hold only what passed its own check: they r
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated
 
 from google.protobuf.message import DecodeError
 from msgspec import Meta, Struct
 
-from extauthz.generated.extauthz.v1.check_pb2 import AttributesView, CheckView, HttpView
+from extauthz.generated.extauthz.v1.check_pb2 import AttributesView, CheckView, HeaderValueView, HttpView
 from extauthz.model.hosts import Host, canonicalise_host
 from extauthz.model.paths import Ambiguous, Path, canonicalise
 from extauthz.model.reasons import Reason
-from extauthz.model.request import Connection, Facts, ForwardedCertificate, Refused, Request
+from extauthz.model.request import Connection, Facts, Refused, Request
 from extauthz.wire.headers import WITHOUT_COMMA, JoinedHeaders, ListedHeaders
 from extauthz.wire.metadata import Namespaces, read_metadata
 from extauthz.wire.peers import Ends, client_address, read_ends
@@ -44,6 +45,8 @@ class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 _Headers = JoinedHeaders | ListedHeaders
+_NOTHING: dict[str, str] = {}
+_NO_HEADERS = JoinedHeaders(_NOTHING, frozenset(), _NOTHING.get)
 
 
 class _Rules(Struct, frozen=True):
@@ -92,11 +95,16 @@ def _read_http(
 ) -> Request | Refused:
     of_request, of_route = metadata
     rules = _rules(options)
-    headers = _read_headers(http, rules.marked)
+    joined = http.headers
+    headers: _Headers | None
+    if http.HasField("header_map"):
+        headers = None if joined else _read_list(http.header_map.headers)
+    else:
+        headers = JoinedHeaders(joined, rules.marked, joined.get)
     written = http.method
     method = written if written in _USUAL_METHODS or _METHOD.fullmatch(written) else ""
     host = canonicalise_host(http.host)
-    facts = _read_facts(http, headers or JoinedHeaders({}, rules.marked), method, host, ends, options)
+    facts = _read_facts(http, headers or _NO_HEADERS, method, host, ends, options)
     if headers is None:
         return Refused(facts, Reason.REQUEST_MALFORMED, "T-62")
     if not method:
@@ -104,13 +112,15 @@ def _read_http(
     if host is None:
         return Refused(facts, Reason.HOST_INVALID, "T-19" if "," in http.host else "T-18")
     target = http.path
-    path = _read_path(target, headers)
+    path = canonicalise(target) if isinstance(headers, JoinedHeaders) else _read_path(target, headers)
     if not isinstance(path, Path):
         return Refused(facts, Reason.PATH_AMBIGUOUS, path.check)
     if headers.has_repeated(rules.refused):
         return Refused(facts, Reason.HEADER_REPEATED, "T-26")
+    hops = options.xfcc_trusted_hops
+    certificate = headers.get("x-forwarded-client-cert") if hops else None
     try:
-        forwarded = _read_certificate(headers, options.xfcc_trusted_hops)
+        forwarded = None if certificate is None else read_forwarded(certificate, hops)
     except MalformedError:
         return Refused(facts, Reason.FORWARDED_CERTIFICATE_INVALID, "T-31")
     body, text_body = http.raw_body, http.body
@@ -136,7 +146,7 @@ def _read_http(
         body or (text_body.encode() if text_body else None),
         partial is not None and partial != "false",
         ends.sni,
-        target.partition("?")[0],
+        target.partition("?")[0] if "?" in target else target,
         tuple(sorted(extensions.items())) if extensions else (),
         of_request,
         of_route,
@@ -144,20 +154,13 @@ def _read_http(
     )
 
 
-def _read_headers(http: HttpView, single: frozenset[str]) -> _Headers | None:
-    """Either form; None when a peer filled both, or one line both ways."""
-    if not http.HasField("header_map"):
-        return JoinedHeaders(http.headers, single)
-    lines = http.header_map.headers
-    if http.headers or any(line.value and line.raw_value for line in lines):
-        return None
-    return ListedHeaders(lines)
+def _read_list(lines: Sequence[HeaderValueView]) -> ListedHeaders | None:
+    """The lines; None when a peer filled one both ways."""
+    return None if any(line.value and line.raw_value for line in lines) else ListedHeaders(lines)
 
 
-def _read_path(path: str, headers: _Headers) -> Path | Ambiguous:
+def _read_path(path: str, headers: ListedHeaders) -> Path | Ambiguous:
     """The canonical path; the raw `:path` of a header list shows whether `!` stands for another byte (T-09)."""
-    if isinstance(headers, JoinedHeaders):
-        return canonicalise(path)
     match headers.raw(":path"):
         case []:  # filtered out by allowed_headers
             return canonicalise(path)
@@ -167,11 +170,6 @@ def _read_path(path: str, headers: _Headers) -> Path | Ambiguous:
             return Ambiguous("T-09", "a byte outside of ASCII that is not percent-encoded")
         case _:
             return Ambiguous("T-62", "more than one path")
-
-
-def _read_certificate(headers: _Headers, trusted_hops: int) -> ForwardedCertificate | None:
-    header = headers.get("x-forwarded-client-cert") if trusted_hops else None
-    return None if header is None else read_forwarded(header, trusted_hops)
 
 
 def _read_facts(
