@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity changes rollback gate load slo soak scale demo demo-check test lint types contracts generate lock clean tokens
+.PHONY: activation bench candidate capacity changes rollback gate load profile slo soak scale demo demo-check test lint types contracts generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -46,6 +46,10 @@ capacity: $(STAMP) ## throughput to saturation, then 0.5 to 4 times that, and a 
 
 gate: $(STAMP) ## whether a Check still costs what it may: instructions, and ratios within the budget; about a minute
 	$(BIN)/python -m loadtest.gate
+
+profile: $(STAMP) ## where the microseconds of a Check go, step by step, and its instructions; about a minute
+	PYTHONPATH=. $(BIN)/python loadtest/steps.py --no-growth
+	$(BIN)/python -m loadtest.instructions
 
 scale: $(STAMP) ## load 10,000 policies and 1,000 tenants; what a decision over them, and a whole server, costs, as ratios
 	$(BIN)/python loadtest/scale.py
