@@ -6,7 +6,7 @@ Rule 2: it belongs to one set of profiles and policies under one revision, see `
 Rule 3: bounded, and of objects that the garbage collector does not track.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct, field
@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from extauthz.model.decision import Precedent
 from extauthz.model.memo import Memo
 from extauthz.model.request import Request
-from extauthz.model.shapes import Shape, Shapes
+from extauthz.model.shapes import Shape
 from extauthz.model.subject import Likeness, Subject
 from extauthz.policy import PolicySet, Shortlist, Verdict
 
@@ -67,7 +67,7 @@ class Precedents(Generic[Found]):
     """Routes, and who stands how on them."""
 
     def __init__(
-        self, of: tuple[object, ...], find: Callable[[Request], Found], literals: Iterable[str], policies: PolicySet
+        self, of: tuple[object, ...], find: Callable[[Request], Found], literals: frozenset[str], policies: PolicySet
     ) -> None:
         """`find` finds the profile of a request by its host and path, telling paths apart by `literals` alone.
 
@@ -76,7 +76,7 @@ class Precedents(Generic[Found]):
         self.of = of
         self._find, self._policies = find, policies
         kinds = policies.kinds
-        self._shapes = Shapes([*literals, *kinds.literals])
+        self._shapes = kinds.shapes(literals)
         self._by_port, self._by_peer = kinds.by_port, kinds.by_peer
         self._routes: Memo[_Place, Route[Found]] = Memo(_MAX_ROUTES, _MAX_ROUTES_BYTES, _weigh_route)
         self._standings: Memo[_Seat, Standing] = Memo(_MAX_STANDINGS, _MAX_STANDINGS_BYTES, _weigh_standing)

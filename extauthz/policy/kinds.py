@@ -111,8 +111,17 @@ class Kinds:
         self._tenant = {rule.tenant: rule.tenant for rule in rules}.get
         self.literals = frozenset(_literals(rules, operations))  # every text that a pattern compares with a segment
         self._shapes = Shapes(self.literals)
+        self._wider = (frozenset[str](), self._shapes)
         self.by_peer = not _OF_PEERS.isdisjoint(by_field)  # whether some rule reads who connected
         self._wild = methods.wild or any(found.wild for found in (roles, scopes, *seen.values()))
+
+    def shapes(self, others: frozenset[str]) -> Shapes:
+        """Shapes that tell `others` apart too. Made once: other data, and other keys, come with the same of both."""
+        known, shapes = self._wider
+        if known != others:
+            shapes = Shapes(self.literals | others)
+            self._wider = (others, shapes)
+        return shapes
 
     def of(self, asked: Asked) -> Kind | None:
         """The kind of a request; None when it is too large to be kept."""

@@ -34,7 +34,7 @@ def test_other_keys_change_no_precedent_and_another_bundle_has_its_own() -> None
 def test_precedents_are_bounded_and_invisible_to_the_collector() -> None:
     """Ever other hosts and ever other callers fill no memory and cause no pause."""
     made = policy_set("{effect: allow, match: {hosts: ['*.test']}, rules: [{from: [{roles: [officer]}]}]}")
-    found = precedents.Precedents((), lambda _: None, (), made)
+    found = precedents.Precedents((), lambda _: None, frozenset(), made)
     for number in range(precedents._MAX_STANDINGS + 100):
         request, subject = a_request(host=f"h{number % 9_000}.test"), replace(ALICE, client=f"c{number}")
         likeness = likeness_of(subject)
@@ -59,6 +59,14 @@ def test_a_standing_keeps_so_many_verdicts_and_no_more() -> None:
 
 
 def test_methods_that_clients_make_up_are_not_kept() -> None:
-    found = precedents.Precedents((), lambda _: None, (), policy_set("{effect: allow, rules: [{}]}"))
+    found = precedents.Precedents((), lambda _: None, frozenset(), policy_set("{effect: allow, rules: [{}]}"))
     assert not found.route(a_request("BREW")).is_kept
     assert 0 == len(found._routes)
+
+
+def test_paths_are_told_apart_by_the_patterns_of_profiles_and_of_policies() -> None:
+    made = policy_set("{effect: allow, rules: [{to: [{paths: [/api/policy]}]}]}")
+    for literals in (frozenset({"profile"}), frozenset({"other"}), frozenset({"profile"})):
+        found = precedents.Precedents((), lambda _: None, literals, made)
+        ours = {id(found.route(a_request(path=f"/{name}"))) for name in ("x", "y", "api", "policy", *literals)}
+        assert 4 == len(ours)  # `x` and `y` are named nowhere
