@@ -1,5 +1,6 @@
 """`extauthz bundle import-istio`: a bundle out of Istio's policies, and what could not be carried over."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ import click
 from msgspec import json
 
 from extauthz.bundle import BundleError
+from extauthz.bundle.documents import NAME_PATTERN
+from extauthz.bundle.kinds import MAX_NAME
 from extauthz.cli import ExitCode
 from extauthz.cli.bundle_directory import count
 from extauthz.cli.bundle_output import PATH, end
@@ -35,6 +38,12 @@ def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[st
             raise click.BadParameter(f"`{value}` must be `{shape}`")  # noqa: EM102, TRY003 - a sentence for the user
         pairs.append((first, second))
     return tuple(pairs)
+
+
+def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and (len(value) > MAX_NAME or not re.fullmatch(NAME_PATTERN, value)):
+        raise click.BadParameter(f"`{value}` must be 1 to {MAX_NAME} lower-case letters, digits, `-` and `.`")  # noqa: EM102, TRY003 - a sentence for the user
+    return value
 
 
 @click.command(
@@ -89,7 +98,7 @@ Exit codes: 0 everything is carried over, 1 something is not (see the report), 2
     callback=_pairs,
     help="What tokens of an issuer call this service, for rules without `audiences`.",
 )
-@click.option("--name", default="", help="Name of the bundle; the namespace when left out.")
+@click.option("--name", default="", callback=_name, help="Name of the bundle; the namespace when left out.")
 @click.option("--deny-more", is_flag=True, help="Write even if a denial is lost, and deny more in its place.")
 @click.option("--strict", is_flag=True, help="Write nothing unless everything is carried over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -103,7 +103,7 @@ def asks_us(document: Document, providers: Collection[str]) -> bool:
 
 def asks_about_everything(document: Document) -> bool:
     """Whether a CUSTOM policy matches every request."""
-    return any(not (rule.from_ or rule.to or rule.when) for rule in document.spec.rules or [])
+    return any(document.raw(("rules", at)) == {} for at in range(len(document.spec.rules or [])))
 
 
 def _written(document: Document) -> dict[str, Any]:

@@ -1,21 +1,29 @@
 """What Istio's own validation refuses, so that no cluster can have it: wrong input, about which nothing is guessed."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
 
 from extauthz.bundle import Finding, Tree
+from extauthz.bundle.documents import NAME_PATTERN
+from extauthz.bundle.finding import shorten
 from extauthz.mesh.api import AuthorizationPolicy, Condition, Operation, Selector, Source, TargetRef
 from extauthz.mesh.documents import DRY_RUN, Document, unknown_fields
 from extauthz.model.problems import Location, suggestion
 
+_NAME = re.compile(NAME_PATTERN)
 _TEXTS: Final = {Source: Source.__struct_encode_fields__, Operation: Operation.__struct_encode_fields__}
 
 
 def wrong(document: Document) -> Iterator[Finding]:
     """Everything that is wrong with a document beyond the types of its fields."""
     spec = document.spec
+    for field, name in (("name", document.name), ("namespace", document.namespace)):
+        if not _NAME.fullmatch(name):
+            message = f"`{shorten(name)}` is no name of Kubernetes: lower-case letters, digits, `-` and `.`"
+            yield document.tree.error((*document.root, "metadata", field), message)
     refs = spec.target_ref is not None or bool(spec.target_refs)
     if refs and spec.selector is not None:
         yield _error(document, (), "`selector` and `targetRefs` exclude each other: leave one out")

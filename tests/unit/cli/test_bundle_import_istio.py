@@ -179,6 +179,7 @@ def test_strict_writes_only_what_is_whole(tmp_path: Path) -> None:
         ([MESH, "--namespace", "banking"], "say its labels with `--label`"),
         ([MESH, "--namespace", "banking", "--label", "app"], "`app` must be `NAME=VALUE`"),
         ([MESH, "--namespace", "banking", "--label", "a=b", "--no-labels"], "exclude each other"),
+        ([MESH, "--no-labels", "--name", "My Bank"], "`My Bank` must be 1 to 63 lower-case letters"),
         ([], "Missing argument"),
     ],
 )

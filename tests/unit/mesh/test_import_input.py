@@ -64,6 +64,11 @@ def test_wrong_files_are_named(text: str, message: str) -> None:
     assert error.value.findings[0].message.startswith(message)
 
 
+def test_names_that_no_cluster_takes_are_wrong() -> None:
+    with pytest.raises(BundleError, match=r"mesh\.yaml:3: metadata\.name: `My_Policy` is no name of Kubernetes"):
+        imported(policy("{rules: [{}]}", "My_Policy"))
+
+
 def test_a_document_in_two_files_is_wrong() -> None:
     text = policy("{rules: [{}]}").encode()
     with pytest.raises(

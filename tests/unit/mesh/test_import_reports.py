@@ -165,6 +165,12 @@ def test_the_policy_that_asks_extauthz_itself_is_no_policy_here() -> None:
     )
     assert whole.is_whole
     assert {"banking.rest"} == set(documents(whole))
+    with pytest.raises(BundleError, match="never sent to extauthz"):
+        imported(
+            policy("{action: CUSTOM, provider: {name: extauthz}, rules: [{unless: [x]}]}"),
+            ALLOW_REST,
+            providers=frozenset({"extauthz"}),
+        )
     partly = policy("{action: CUSTOM, provider: {name: extauthz}, rules: [{to: [{operation: {paths: [/admin*]}}]}]}")
     with pytest.raises(
         BundleError,
