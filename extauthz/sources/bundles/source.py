@@ -203,7 +203,8 @@ class BundleSource:
         ):
             self._origin.knows(kept.tag)
             self._verified = True
-        self._told(activation)
+        # It goes back to nothing: whoever gave leave for it is on record since then.
+        self._told(None if activation is None else replace(activation, permit=None))
 
     # --- reports
 

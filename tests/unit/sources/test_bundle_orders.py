@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,23 @@ def test_a_rollback_compiles_nothing_that_was_in_force_just_before(
     monkeypatch.setattr("extauthz.sources.bundles.intake.build", None)
     followed.orders.rollback("", 1, WHO)
     assert "r2" == followed.revision
+
+
+def test_no_more_is_kept_in_memory_than_what_was_in_force_just_before(followed: Followed) -> None:
+    seen = []
+    for sequence in range(4, 9):
+        followed.publish(sequence)
+        assert followed.live.current is not None
+        seen.append(weakref.ref(followed.live.current.policies))
+    assert [False, False, False, True, True] == [ref() is not None for ref in seen]
+    followed.orders.rollback("", 3, WHO)
+    assert "r5" == followed.revision
+    assert [False, False, False, False, True] == [ref() is not None for ref in seen]
+
+
+def test_a_restart_goes_back_to_nothing(followed: Followed) -> None:
+    """The order is on record since it was given, and once."""
+    followed.orders.rollback("", 1, WHO)
+    followed.start()
+    assert "r2" == followed.revision
+    assert [None] == [report.permit for report in followed.reports if report.result == "activated"]
