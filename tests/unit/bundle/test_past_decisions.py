@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from extauthz.bundle.replay import Changed, Decided, Replay, Same, Unknown
 from extauthz.model.decision import Allow, Deny, Evidence
 from extauthz.model.reasons import Reason
+from extauthz.model.request import Connection, Facts, Peer
 from extauthz.wire import InboundOptions, read_check
 from tests.engine import Engine
 from tests.properties.recording import NOW, decide, record, world_of
@@ -149,3 +150,26 @@ def test_a_bundle_with_a_private_character_is_no_bundle_to_ask() -> None:
             files(BUNDLE.replace("name: read,", "name: read, when: [{key: subject.roles, values: [\ue000]}],"))
         ).flaw
     )
+
+
+MESH = """
+---
+apiVersion: extauthz.io/v1
+kind: AccessPolicy
+metadata: {name: mesh}
+spec: {effect: allow, rules: [{name: web, from: [{namespaces: [web]}], to: [{ports: [5432]}]}]}
+"""
+
+
+def test_a_connection_without_http_is_decided_again_by_its_ends() -> None:
+    engine = Engine(files(BUNDLE + MESH))
+    peers = Peer(address="10.0.0.1", principal="spiffe://td/ns/web/sa/a"), Peer(address="10.0.0.2", port=5432)
+    asked = Connection(Facts(source=peers[0], destination=peers[1]), *peers)
+    decided = record(asked, decide(asked, engine.world, NOW), engine.world)[0]
+    assert "allow" == decided.outcome
+    assert isinstance(world_of(files(BUNDLE + MESH)).replay(decided), Same)
+    found = world_of(files(BUNDLE + MESH.replace("5432", "5433"))).replay(decided)
+    assert isinstance(found, Changed)
+    assert Reason.NO_POLICY_MATCHED is found.decision.reason
+    blocks = MESH.replace("namespaces: [web]", "ipBlocks: [10.0.0.0/8]")
+    assert "source.address" == needs(world_of(files(BUNDLE + blocks)).replay(decided))

@@ -1,7 +1,6 @@
 """`extauthz bundle replay` over real journals: what it finds, what it cannot tell, and how it ends for a pipeline."""
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,12 +162,9 @@ def test_a_bundle_with_errors_ends_it(journal: Path, tmp_path: Path) -> None:
     assert "did you mean `methods`" in result.stderr
 
 
-def test_several_servers_workers_and_processes_add_up(journal: Path, tmp_path: Path) -> None:
-    """Workers' journals share the keys of the directory above them."""
+def test_several_servers_and_processes_add_up(journal: Path, tmp_path: Path) -> None:
+    """Each with a pseudonym key of its own."""
     serve(tmp_path / "two", OLD, ASKED[:2])
-    both = tmp_path / "both"
-    for number, part in enumerate((journal, tmp_path / "two")):
-        shutil.copytree(part, both / f"worker-{number}")
     new = write(tmp_path / "new", OLD + DENY)
     report = found(new, "--from", journal, "--from", tmp_path / "two", "--jobs", 2)
     assert len(ASKED) + 2 == report["decisions"]
