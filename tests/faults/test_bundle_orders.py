@@ -25,7 +25,7 @@ class Site(Bank):
 
     def __init__(self, directory: Path, workers: int = 1) -> None:
         super().__init__(directory, workers)
-        self.set["bundle.stateDirectory"] = directory / "state"
+        self.set |= {"bundle.stateDirectory": directory / "state", "transport.drainGraceSeconds": 1}
 
     def publish(self, name: str) -> None:
         fresh = self.bundle / ".fresh"
