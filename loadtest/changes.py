@@ -228,10 +228,11 @@ def main() -> int:
     cli.add_argument("--activations", type=int, default=1000, help="(1000)")
     cli.add_argument("--rollbacks", type=int, default=50, help="(50)")
     cli.add_argument("--freezes", type=int, default=20, help="(20)")
+    cli.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="server setting")
     given = cli.parse_args()
     plan = Plan(rate=given.rate, activations=given.activations, rollbacks=given.rollbacks, freezes=given.freezes)
     with tempfile.TemporaryDirectory(prefix="extauthz-changes-") as name:
-        result = run(plan, Path(name))
+        result = run(plan, Path(name), settings=given.set)
     p99 = result["latency_ms"].get("p99", float("inf"))
     if p99 >= P99_MS:
         result["missed"].append(f"p99 through Envoy is {p99:.2f} ms, the limit is {P99_MS:g} ms")
