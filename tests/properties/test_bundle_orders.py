@@ -25,7 +25,7 @@ class Server(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="extauthz-orders-"))
-        self.live = self.mark = self.published = 1
+        self.live = self.mark = self.published = self.source = 1
         self.waiting = 0
         self.hold = ""
         self.held = 0  # what an order put in force
@@ -52,7 +52,11 @@ class Server(RuleBasedStateMachine):
 
     def _bring(self, sequence: int) -> None:
         self._write(sequence)
+        self.source = sequence
         self.server.source.refresh()
+        self._brought(sequence)
+
+    def _brought(self, sequence: int) -> None:
         readable = sequence >= self.mark or sequence in self.permits
         if self.hold:
             readable = readable or sequence == self.held or sequence in self.left
@@ -118,7 +122,8 @@ class Server(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.server.start()
+        self.server.start()  # which reads the directory anew
+        self._brought(self.source)
 
     @invariant()
     def what_is_in_force_is_what_should_be(self) -> None:
