@@ -289,9 +289,9 @@ def _address_of(name: str, asked: Request | Connection) -> str:
 
 def _address(name: str, text: str, keeping: Keeping, names: AttributeNames) -> str:
     """With the range in which the bundle tells no address from another."""
-    known = names.addresses.get((name, text))
-    if known is not None:
-        return known
+    known: tuple[Keeping, str] | None = names.addresses.get((name, text))
+    if known is not None and known[0] is keeping:  # another bundle tells other addresses apart
+        return known[1]
     found = _text(text, names)
     try:
         address = ip_address(text)
@@ -305,5 +305,5 @@ def _address(name: str, text: str, keeping: Keeping, names: AttributeNames) -> s
         found = f"{found}{RANGE}{kind(around[0])}-{kind(around[1])}"
     if len(names.addresses) >= _MAX_ADDRESSES:
         names.addresses.clear()
-    names.addresses[name, text] = found
+    names.addresses[name, text] = (keeping, found)
     return found

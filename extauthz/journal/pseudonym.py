@@ -86,7 +86,7 @@ class AttributeNames:
         key = digest(tenant_key, b"extauthz attributes", "sha256")
         self._fresh = blake2s(digest_size=PSEUDONYM_BYTES, key=key).copy
         self.callers: dict[int, Any] = {}  # what was written of them, see `journal.kept`
-        self.addresses: dict[tuple[str, str], str] = {}
+        self.addresses: dict[tuple[str, str], Any] = {}  # likewise
 
     def __call__(self, text: str) -> str:
         """The pseudonym of `text`, in hex."""

@@ -24,6 +24,8 @@ _REVISIONS: Final = "revisions"
 _ARCHIVE, _ABOUT = ".tar.gz", ".json"
 _MAX_STATE_BYTES: Final = 1 << 20
 _NAMED_DIGITS: Final = 16  # of the digest, in file names
+# What msgspec raises for text that is not UTF-8 is none of its own errors.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class BundleStore:
@@ -57,7 +59,7 @@ class BundleStore:
         why, state = "", State()
         try:
             state = msgspec.json.decode(text, type=State)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             why = str(error).lower()
         if digest != _sha256(text).encode():
             why = "its digest does not fit its content"
@@ -76,7 +78,7 @@ class BundleStore:
         found = []
         try:
             for file in self._revisions.glob(f"*{_ABOUT}"):
-                with suppress(FileNotFoundError, msgspec.MsgspecError):
+                with suppress(FileNotFoundError, *_UNREADABLE):
                     found.append(msgspec.json.decode(file.read_bytes(), type=Kept))
         except OSError as error:
             raise self._unusable(error) from error
@@ -88,7 +90,7 @@ class BundleStore:
         try:
             kept = msgspec.json.decode(file.with_name(f"{revision}{_ABOUT}").read_bytes(), type=Kept)
             archive = file.read_bytes()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *_UNREADABLE) as error:
             why = error.strerror if isinstance(error, OSError) else error
             message = f"the kept bundle `{file}` cannot be read: {str(why).lower()}"
             raise StoreError(message) from error
@@ -147,7 +149,7 @@ class BundleStore:
         """What is known of a kept revision."""
         try:
             return msgspec.json.decode((self._revisions / f"{revision}{_ABOUT}").read_bytes(), type=Kept)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *_UNREADABLE):
             return None
 
     def _prune(self, state: State) -> None:

@@ -115,6 +115,14 @@ def test_no_value_is_in_the_clear_but_truth_and_what_is_listed(engine: Engine) -
     assert "=4711" == listed["caller"]["claims"]["limit"]
 
 
+def test_an_address_has_the_range_of_the_bundle_that_decided_not_of_one_before() -> None:
+    found = []
+    for block in ("10.0.0.0/8", "203.0.0.0/16", "10.0.0.0/8"):
+        read, _ = written(Engine({"bundle.yaml": BUNDLE.replace("10.0.0.0/8", block).encode()}))
+        found.append(read["values"]["remote.address"].partition("@")[2])
+    assert ["11.0.0.0-255.255.255.255", "203.0.0.0-203.0.255.255", "11.0.0.0-255.255.255.255"] == found
+
+
 def test_a_header_that_may_be_two_a_long_one_and_a_strange_one_are_only_there(engine: Engine) -> None:
     for value in ("a,b", "x" * 513, "a\u2028b"):
         assert "?" == written(engine, headers={"x-owner": value})[0]["headers"]["x-owner"]

@@ -126,6 +126,19 @@ def test_a_damaged_archive_is_not_handed_out(store: BundleStore) -> None:
         store.load(kept.id)
 
 
+@pytest.mark.parametrize("rubbish", [b"\xff\xfe", b'{"name":"\xff"}', b"", b"[" * 100_000])
+def test_a_kept_revision_of_which_the_disk_says_rubbish_keeps_nothing_new_out(
+    store: BundleStore, rubbish: bytes
+) -> None:
+    kept = put(store, 7)
+    (store.directory / "revisions" / f"{kept.id}.json").write_bytes(rubbish)
+    assert [] == store.revisions()
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.load(kept.id)
+    newer = put(store, 8)
+    assert newer.id == store.state().active
+
+
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"the state directory `.*/file/state` cannot be used: not a directory"):
