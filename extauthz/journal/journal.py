@@ -139,6 +139,8 @@ class Journal:
         """Note what happened to the server. Never raises: it waits while the journal cannot be written."""
         if kind in _ACTIVATIONS:
             self._writer.bundle_digest = detail.get("digest", "")
+        elif kind == "bundle_order_refused" and "from_digest" in detail:  # maybe on record before the disk failed
+            self._writer.bundle_digest = detail["from_digest"]
         self._writer.note((self._writer.now(), lifecycle_event(kind, detail)))
 
     def pseudonym(self, issuer: str, subject: str) -> str:

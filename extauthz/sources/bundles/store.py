@@ -9,6 +9,7 @@ Rule 3: processes may share the directory; each change is made under a lock, on 
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ _ARCHIVE, _ABOUT = ".tar.gz", ".json"
 _MAX_STATE_BYTES: Final = 1 << 20
 _NAMED_DIGITS: Final = 16  # of the digest, in file names
 # What msgspec raises for text that is not UTF-8 is none of its own errors.
+_ID: Final = re.compile(r"\d+-[0-9a-f]+")
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -86,9 +88,12 @@ class BundleStore:
 
     def load(self, revision: str) -> tuple[Kept, bytes]:
         """A kept revision and its archive, by id. Raises StoreError when it is gone or damaged."""
+        if not _ID.fullmatch(revision):
+            message = f"the kept bundle {revision!r} cannot be read: it is no name of one"
+            raise StoreError(message)
         file = self._revisions / f"{revision}{_ARCHIVE}"
         try:
-            kept = msgspec.json.decode(file.with_name(f"{revision}{_ABOUT}").read_bytes(), type=Kept)
+            kept = msgspec.json.decode((self._revisions / f"{revision}{_ABOUT}").read_bytes(), type=Kept)
             archive = file.read_bytes()
         except (OSError, *_UNREADABLE) as error:
             why = error.strerror if isinstance(error, OSError) else error

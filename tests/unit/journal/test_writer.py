@@ -292,6 +292,17 @@ def test_a_full_disk_refuses_each_record_until_there_is_room_and_says_so_after(j
     assert {"refused": last.split()[1], "unrecorded": "2"} == told[1]["detail"]
 
 
+def test_a_checkpoint_names_the_bundle_in_force_also_after_an_order_that_failed(journals: Journals) -> None:
+    journal = journals.open()
+    journal.event("bundle_activated", {"revision": "r8", "digest": "d8"})
+    journal.event("bundle_rolled_back", {"from": "r8", "from_digest": "d8", "to": "r7", "digest": "d7"})
+    journal.event(
+        "bundle_order_refused", {"from": "r8", "from_digest": "d8", "digest": "d7", "why": "the disk is full"}
+    )
+    journal.checkpoint()
+    assert "d8" == json.loads(journals.lines()[-1])["event"]["checkpoint"]["bundle_digest"]
+
+
 _KILLED = """
     import sys, threading, time
     from extauthz.journal import Journal, JournalIdentity, JournalOptions

@@ -139,6 +139,12 @@ def test_a_kept_revision_of_which_the_disk_says_rubbish_keeps_nothing_new_out(
     assert newer.id == store.state().active
 
 
+@pytest.mark.parametrize("name", ["../1-ab", "1-ab/../1-ab", "1-\0", "", "1-AB"])
+def test_what_is_no_name_of_a_kept_revision_names_no_file(store: BundleStore, name: str) -> None:
+    with pytest.raises(StoreError, match="no name of one"):
+        store.load(name)
+
+
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"the state directory `.*/file/state` cannot be used: not a directory"):
