@@ -4,18 +4,18 @@ Rule 1: what is refused is refused at once; nobody waits in a queue that is long
 Rule 2: a burst is taken in and worked off; only a queue that stands, because more comes than can be done, is cut short.
 """
 
-# A queue that so much work has not emptied stands. In work, not in time: what has gathered during a pause of the
-# machine is a burst.
+# A queue that so much work has not emptied stands. In processor time, not by the clock: what has gathered while the
+# machine stood still, or gave the core to somebody else, is a burst.
 _STANDS_SECONDS = 0.01
 # One that stands goes on to, until it was so often found empty with nobody refused since the last time that of twice
 # that work so little is left. Soon after it would be long again, and what comes meanwhile would wait for it.
 _CALM_SECONDS = 0.0025
 _LEFT = 0.95
-_BURST_TIMES = 5  # how much longer a queue may get that does not stand
+_BURST_TIMES, _BURST = 5, 256  # how much longer a queue may get that does not stand, and how long it always may
 # Where the queue stands more are read than can be done, to choose fairly: it takes no longer than the work.
 _READ_SECONDS = 40e-6
 _WEIGHT = 0.05  # of one sample in the moving average
-# A pause of the machine or of the collector is not the price of a Check: no sample counts for more than this.
+# A pause of the collector is not the price of a Check: no sample counts for more than this.
 _MOST_TIMES = 4.0
 _FEWEST = 16  # a few are always taken in
 
@@ -60,14 +60,15 @@ class Queue:
         """Some that had been taken in were refused after all."""
         self._refused = True
 
-    def worked(self, calls: int, seconds: float) -> None:
-        """What `calls` have cost together."""
+    def worked(self, calls: int, seconds: float, used: float) -> None:
+        """So many have been served together, in so many seconds and for so much processor time."""
         sample = min(seconds / calls, self._cost * _MOST_TIMES)
-        self._worked = min(self._worked + calls * sample, _STANDS_SECONDS * 2)
-        self.stands = self.stands or self._worked > _STANDS_SECONDS
+        self._worked = min(self._worked + min(calls * sample, used), _STANDS_SECONDS * 2)
         self._cost += _WEIGHT * (sample - self._cost)
+        self.stands = self.stands or self._worked > _STANDS_SECONDS
         self._bound()
 
     def _bound(self) -> None:
         self.places = places = min(max(_FEWEST, int(self._seconds / self._cost)), self._most)
-        self._room = min(places + self._choice if self.stands else places * _BURST_TIMES, self._most)
+        room = places + self._choice if self.stands else max(places * _BURST_TIMES, _BURST)
+        self._room = min(room, self._most)

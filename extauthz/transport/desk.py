@@ -138,7 +138,7 @@ class Desk:
         return stay
 
     def _answer_batch(self, calls: list[Call]) -> None:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         for call, answer in zip(calls, self._decide(calls), strict=True):
             try:
                 self._pass_on(call, answer)
@@ -146,7 +146,7 @@ class Desk:
                 log.exception("an answer could not be given")
                 with suppress(Exception):  # it may have been given in part; the others wait
                     call.reply(self._last_resort)
-        self._queue.worked(len(calls), time.perf_counter() - began)
+        self._queue.worked(len(calls), time.perf_counter() - began, time.thread_time() - used)
 
     def _pass_on(self, call: Call, answer: "bytes | Later") -> None:
         if isinstance(answer, bytes):
@@ -184,9 +184,9 @@ class Desk:
         if call.deadline is not None and call.deadline <= time.time():
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
             return
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         answer = self._go_on(later)
-        self._costly_queue.worked(1, time.perf_counter() - began)
+        self._costly_queue.worked(1, time.perf_counter() - began, time.thread_time() - used)
         if isinstance(answer, bytes):
             call.reply(answer)
         else:

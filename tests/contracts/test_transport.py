@@ -165,6 +165,13 @@ def test_a_call_without_any_message_is_refused_explicitly(served: Served) -> Non
     assert [] == served.echo.seen
 
 
+@pytest.fixture
+def sleep_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of these tests shares the interpreter: what is to be costly leaves that to it."""
+    monkeypatch.setattr(time, "thread_time", time.perf_counter)
+
+
+@pytest.mark.usefixtures("sleep_is_work")
 def test_loop_overload_is_answered_explicitly_and_counted() -> None:
     """More than `maxQueueSeconds` of work gets an Undecided at once instead of RESOURCE_EXHAUSTED, however large."""
     server = Served("loop", max_queue_seconds=1e-6)
@@ -188,6 +195,7 @@ def test_loop_overload_is_answered_explicitly_and_counted() -> None:
         server.close()
 
 
+@pytest.mark.usefixtures("sleep_is_work")
 def test_loop_overload_by_one_tenant_is_that_tenants_alone() -> None:
     """Tenant `a` floods, `b` asks now and then: those of `b` are answered, but for a stall of the machine."""
     server = Served("loop", max_queue_seconds=0.02)
@@ -210,6 +218,7 @@ def test_loop_overload_by_one_tenant_is_that_tenants_alone() -> None:
         server.close()
 
 
+@pytest.mark.usefixtures("sleep_is_work")
 def test_loop_flood_of_what_costs_much_does_not_cost_the_others_their_answers() -> None:
     server = Served("loop", max_queue_seconds=0.01)
     try:

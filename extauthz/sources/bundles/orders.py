@@ -1,7 +1,7 @@
 """What operators order of bundles while the server runs: go back, pin, unpin.
 
 Rule 1: an order is on record before it takes effect, and on disk before it decides anything; when the disk fails, it is
-        refused. A journal that cannot be written stops no order, for a way back may be what helps: then the record waits.
+        refused. When the journal fails, the record waits and the order does not: a way back may be what helps.
 Rule 2: a kept revision is verified like one from afar and must have the digest that was noted; only its sequence is
         forgiven, for that is what the order is about.
 Rule 3: orders and what the source brings take turns.
