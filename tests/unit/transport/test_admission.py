@@ -97,6 +97,6 @@ def test_no_queue_is_longer_than_its_bound_in_calls() -> None:
 
 def test_what_waits_for_a_core_is_a_burst_however_long_that_takes() -> None:
     queue = a_queue(0.0001)
-    for _ in range(100):
-        queue.worked(2, 0.002, 0.0002)
+    for _ in range(40):
+        queue.worked(2, 0.2, 0.0002)
     assert (False, 256) == (queue.stands, most(queue))
