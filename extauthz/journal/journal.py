@@ -1,6 +1,7 @@
 """The journal as the server sees it: record a decision, note an event, close.
 
-Beside the path one thread signs checkpoints, removes old segments and watches clock and files; one a sink delivers.
+Beside the path one thread signs checkpoints, changes and removes segments and watches clock and files; one a sink
+delivers.
 """
 
 import secrets
@@ -202,6 +203,8 @@ class Journal:
                 return
             self._watch_clock()
             self._writer.open_new_segment_if_disturbed()
+            with suppress(JournalError):  # counted by the writer; the next look tries again
+                self._writer.begin_segment_if_full()
             if due or self._monotonic() - self._signed_at >= self._options.checkpoint_seconds:
                 self._checkpoint_if_it_can()
             with suppress(OSError):  # a directory that cannot be read: writing fails too, which is counted

@@ -20,6 +20,10 @@ from extauthz.journal.outage import Entry, Outage
 from extauthz.journal.record import SealedTail, SegmentEvent, TimeText, lifecycle_event, segment_event
 from extauthz.journal.segments import Ending, SegmentFile, synchronise_directory
 
+# A segment of this size may get larger by a quarter, until a thread beside the path leaves it; of a smaller one so
+# little is to be brought to the disk that whoever fills it can do so.
+_LARGE = 16 << 20
+
 
 class ChainWriter:
     """Appends records to the open segment. Threads may share it."""
@@ -44,6 +48,8 @@ class ChainWriter:
         self.checkpoint_due = threading.Event()
         self._directory, self._options, self._identity, self._signer = directory, options, identity, signer
         self._clock = clock
+        whole = options.segment_bytes
+        self._most = whole if whole < _LARGE else whole + whole // 4  # how large a segment may get
         self._time = TimeText()
         self._lock = threading.Lock()
         self._seq, self._head = 0, ending.head
@@ -150,6 +156,18 @@ class ChainWriter:
             self._outage.wait((self.now(), lifecycle_event("segment_disturbed", {"segment": self._file.path.name})))
         return True
 
+    def begin_segment_if_full(self) -> None:
+        """Leave a full segment. Raises JournalError.
+
+        For a thread beside the path: most of what has to be on the disk before the next one has a record is brought
+        there while this one still takes records. Of 256 MiB that can be a third of a second.
+        """
+        if self._file.size >= self._options.segment_bytes:
+            self.synchronise()
+            with self._lock:
+                if not self._closed and self._file.size >= self._options.segment_bytes:
+                    self._begin_segment()
+
     def close(self) -> None:
         """Bring everything to the disk; every later record is refused."""
         with self._lock, self._commit.lock:
@@ -175,7 +193,7 @@ class ChainWriter:
         if self._closed:
             msg = "the journal is closed"
             raise JournalError(msg)
-        if self._distrusted or self._file.size >= self._options.segment_bytes:
+        if self._distrusted or self._file.size >= self._most:
             self._begin_segment()
 
     def _chain(self, entries: Sequence[Entry]) -> None:

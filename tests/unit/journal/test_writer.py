@@ -292,6 +292,40 @@ def test_a_full_disk_refuses_each_record_until_there_is_room_and_says_so_after(j
     assert {"refused": last.split()[1], "unrecorded": "2"} == told[1]["detail"]
 
 
+def fill(journal: Journal, size: int) -> None:
+    """Until the open segment has that many bytes."""
+    number = 0
+    while journal._writer.tail()[1] < size:
+        journal.record_all([a_record(number + more) for more in range(200)])
+        number += 200
+
+
+def test_a_large_segment_is_left_beside_the_path_and_the_journal_stays_whole(journals: Journals) -> None:
+    """Bringing 256 MiB to the disk takes long; meanwhile records are taken."""
+    journal = journals.open(segment_bytes=16 << 20)
+    number, _ = journal._writer.tail()
+    fill(journal, 16 << 20)
+    before = journal._writer.tail()
+    assert number == before[0] or before[1] < 1 << 20  # its thread may have looked just now
+    end = time.monotonic() + 30
+    while journal._writer.tail()[0] == number and time.monotonic() < end:
+        time.sleep(0.05)
+    assert number + 1 == journal._writer.tail()[0]
+    journal.record(a_record(1))
+    assert verify(journals.directory).ok
+
+
+def test_a_segment_that_nobody_leaves_in_time_is_left_by_who_fills_it(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extauthz.journal.journal.TICK_SECONDS", 3600.0)
+    journal = journals.open(segment_bytes=16 << 20, checkpoint_records=10**9)
+    fill(journal, 20 << 20)
+    assert 1 == journal._writer.tail()[0]
+    journal.record(a_record(1))
+    assert 2 == journal._writer.tail()[0]
+
+
 def test_a_checkpoint_names_the_bundle_in_force_also_after_an_order_that_failed(journals: Journals) -> None:
     journal = journals.open()
     journal.event("bundle_activated", {"revision": "r8", "digest": "d8"})
