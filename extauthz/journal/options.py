@@ -35,7 +35,7 @@ class JournalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     directory: Annotated[str, Meta(min_length=1)] = "/var/lib/extauthz/journal"  # created with mode 0750 if missing
     # `process`: handed to the kernel before the answer, survives kill -9; `disk`: synchronised, survives power loss
     durability: Literal["process", "disk"] = "process"
-    segment_bytes: Annotated[int, Meta(ge=MIB, le=4096 * MIB)] = 256 * MIB  # a new file begins at this, or a little later
+    segment_bytes: Annotated[int, Meta(ge=MIB, le=4096 * MIB)] = 256 * MIB  # a new file begins about there
     checkpoint_records: Annotated[int, Meta(ge=1)] = 10_000  # a signed checkpoint after so many records
     checkpoint_seconds: Annotated[int, Meta(ge=1)] = 60  # and after so many seconds, also when idle
     keep_segments: Annotated[int, Meta(ge=0)] = 0  # older segments are removed, which is recorded; 0 keeps all
