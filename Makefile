@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity changes rollback gate load profile slo soak scale demo demo-check test lint types contracts generate lock clean tokens
+.PHONY: activation bench candidate capacity changes rollback fuzz gate load profile slo soak scale demo demo-check test lint types contracts generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -23,6 +23,10 @@ demo-check: $(STAMP) ## the same, then exits with 0 or 1
 
 test: $(STAMP) ## the whole suite
 	$(BIN)/pytest -n 2 --dist worksteal
+
+FUZZ_ROUNDS ?= 10
+fuzz: $(STAMP) ## the property tests with new examples, FUZZ_ROUNDS times or until one fails; tests are the same each time otherwise
+	for round in $$(seq $(FUZZ_ROUNDS)); do HYPOTHESIS_PROFILE=search $(BIN)/pytest -q -n 2 --dist worksteal $$(grep -rlE '^@given' tests --include='*.py') || exit 1; done
 
 RATE ?= 200
 SECONDS ?= $(if $(filter soak,$(MAKECMDGOALS)),1800,30)

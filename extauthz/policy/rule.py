@@ -4,7 +4,10 @@ Rule 1: `from`, `to`, `when` and `condition` must all hold; patterns that captur
 Rule 2: an error counts only if nothing else speaks against the rule; then an allow does not match and a deny denies.
 """
 
+from copy import copy
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from extauthz.policy.asked import Asked
 from extauthz.policy.condition import Program
@@ -114,9 +117,21 @@ class Rule(Struct, frozen=True, gc=False):
         )
 
     def needed_scopes(self, asked: Asked) -> tuple[str, ...]:
-        """After SCOPES: the scopes of which one is needed, from the first alternative that lacks nothing else."""
-        found = (source.needed for source in self.sources or () if source.test(asked) == SCOPES)
-        return next(found, ())
+        """After SCOPES: the scopes of which one would make the rule match, from the first alternative that has some.
+
+        Empty when none helps: elsewhere the rule excludes those that it demands.
+        """
+        for source in self.sources or ():
+            if source.test(asked) == SCOPES:
+                helpful = tuple(scope for scope in source.needed if self._would_match(asked, scope))
+                if helpful:
+                    return helpful
+        return ()
+
+    def _would_match(self, asked: Asked, scope: str) -> bool:
+        supposed = copy(asked)
+        supposed.subject = replace(asked.subject, scopes=(*asked.subject.scopes, scope), likeness=None)
+        return self.test(supposed)[0] == YES
 
     @property
     def names_http(self) -> bool:

@@ -41,6 +41,7 @@ CONDITIONS = st.sampled_from(
         "request.method in ['POST', 'PUT'] && request.query.a == 'b'",
         "request.method == 'GET' && request.method == 'POST'",
         "!('clerk' in subject.roles)",
+        "!('payments' in subject.scopes)",
         "'officer' in subject.roles || request.headers['x-channel'] == 'web'",
         "request.headers['x-channel'] == 'web'",
         "request.headers['x-channel'] == 'web' && request.headers['x-channel'].startsWith('app')",
@@ -68,9 +69,14 @@ OPERATIONS = spec_of(
 )
 WHENS = st.builds(
     lambda key, field, values: {"key": key, field: values},
-    st.sampled_from(["subject.tenant", "subject.roles", "request.headers[x-channel]", "request.query[a]", "source.ip"]),
+    st.sampled_from(
+        [
+            *("subject.tenant", "subject.roles", "subject.scopes"),
+            *("request.headers[x-channel]", "request.query[a]", "source.ip"),
+        ]
+    ),
     st.sampled_from(["values", "notValues"]),
-    st.sampled_from([["acme"], ["officer"], ["web"], ["b"], ["acme", "web"]]),
+    st.sampled_from([["acme"], ["officer"], ["web"], ["b"], ["acme", "web"], ["payments"]]),
 ).map(lambda when: {**when, **({k: ["10.1.0.0/16"] for k in when if k != "key"} if when["key"] == "source.ip" else {})})
 OBLIGATIONS = st.sampled_from(
     [

@@ -268,6 +268,26 @@ def test_a_lack_of_scopes_alone_is_told_with_what_is_needed() -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        "{from: [{scopes: [payments:write], notScopes: ['payments:*']}]}",
+        "{from: [{scopes: [payments:write]}], when: [{key: subject.scopes, notValues: [payments:write]}]}",
+        "{from: [{scopes: [payments:write]}], condition: \"!('payments:write' in subject.scopes)\"}",
+    ],
+)
+def test_a_scope_that_would_not_help_is_not_asked_for(body: str) -> None:
+    found = verdict(rule("allow", body), asked())
+    assert (Reason.NO_POLICY_MATCHED, ()) == (found.reason, found.scopes)
+
+
+def test_only_the_scopes_that_would_help_are_asked_for() -> None:
+    made = rule("allow", "{from: [{scopes: [a, b], notScopes: [a]}, {scopes: [c]}]}")
+    assert ("b",) == verdict(made, asked()).scopes
+    made = rule("allow", "{from: [{scopes: [a], notScopes: [a]}, {scopes: ['pay*']}]}")
+    assert ("pay*",) == verdict(made, asked()).scopes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         "{from: [{roles: [nobody], scopes: [payments]}]}",  # the role is missing, too
         "{from: [{scopes: [payments]}], to: [{methods: [PUT]}]}",
         "{from: [{scopes: [payments]}], when: [{key: subject.tenant, values: [other]}]}",
