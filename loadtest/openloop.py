@@ -2,12 +2,15 @@
 
 Rule 1: no coordinated omission: a server that stalls is charged for everything that was due meanwhile.
 Rule 2: one thread and no queue but the peer's limits, so that one core drives tens of thousands a second.
+Rule 3: the client collects no garbage meanwhile: 100,000 answers take 0.1 s, which the server would be charged with.
 """
 
 import ctypes
+import gc
 import random
 import select
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from time import perf_counter
 
@@ -30,6 +33,17 @@ def sharp_timers() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         libc.prctl(_TIMER_SLACK, 1000)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Client:
@@ -99,29 +113,31 @@ class Client:
 
     def open_loop(self, offsets: Iterable[float], questions: Iterator[Question]) -> Iterator[list[Answer]]:
         """Ask each question when it is due; the answers as they come, until all have."""
-        start = perf_counter() + 0.001
-        arrivals = iter(offsets)
-        due = next(arrivals, None)
-        while due is not None or self.in_flight:
-            now = perf_counter() - start
-            while due is not None and due <= now:
-                self.late.append(now - due)
-                self.ask(next(questions), start + due)
-                due = next(arrivals, None)
-            # After the flush, sleep until the next is due; a flush that took long shortens it.
-            wait = _LONGEST_SLEEP if due is None else min(start + due - perf_counter(), _LONGEST_SLEEP)
-            if answers := self.turn(wait):
-                yield answers
+        with _no_collections():
+            start = perf_counter() + 0.001
+            arrivals = iter(offsets)
+            due = next(arrivals, None)
+            while due is not None or self.in_flight:
+                now = perf_counter() - start
+                while due is not None and due <= now:
+                    self.late.append(now - due)
+                    self.ask(next(questions), start + due)
+                    due = next(arrivals, None)
+                # After the flush, sleep until the next is due; a flush that took long shortens it.
+                wait = _LONGEST_SLEEP if due is None else min(start + due - perf_counter(), _LONGEST_SLEEP)
+                if answers := self.turn(wait):
+                    yield answers
 
     def closed_loop(self, streams: int, count: int, questions: Iterator[Question]) -> Iterator[list[Answer]]:
         """Keep `streams` questions in flight until `count` were asked; due is when the place became free."""
-        asked = 0
-        while asked < count or self.in_flight:
-            while asked < count and self.in_flight < streams:
-                self.ask(next(questions), perf_counter())
-                asked += 1
-            if answers := self.turn(_LONGEST_SLEEP):
-                yield answers
+        with _no_collections():
+            asked = 0
+            while asked < count or self.in_flight:
+                while asked < count and self.in_flight < streams:
+                    self.ask(next(questions), perf_counter())
+                    asked += 1
+                if answers := self.turn(_LONGEST_SLEEP):
+                    yield answers
 
     def close(self) -> None:
         """Hang up."""

@@ -6,12 +6,12 @@ Rule 2: a burst is taken in and worked off; only a queue that stands, because mo
 
 # A queue that so much work has not emptied stands. In processor time, not by the clock: what has gathered while the
 # machine stood still, or gave the core to somebody else, is a burst.
-_STANDS_SECONDS = 0.01
+_STANDS_SECONDS = 0.02
 # One that stands goes on to, until it was so often found empty with nobody refused since the last time that of twice
 # that work so little is left. Soon after it would be long again, and what comes meanwhile would wait for it.
 _CALM_SECONDS = 0.0025
 _LEFT = 0.95
-_BURST_TIMES, _BURST = 5, 256  # how much longer a queue may get that does not stand, and how long it always may
+_BURST_TIMES, _BURST = 10, 512  # how much longer a queue may get that does not stand, and how long it always may
 # Where the queue stands more are read than can be done, to choose fairly: it takes no longer than the work.
 _READ_SECONDS = 40e-6
 _WEIGHT = 0.05  # of one sample in the moving average
