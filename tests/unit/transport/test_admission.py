@@ -49,14 +49,14 @@ def test_a_moment_of_emptiness_is_the_end_of_a_burst() -> None:
 
 def test_a_queue_that_stood_is_trusted_when_it_was_found_empty_some_dozen_times() -> None:
     queue = a_queue(0.0001)
-    work(queue, 300, 0.03)
+    work(queue, 400, 0.04)
     assert queue.stands
     assert 55 == how_often_empty(queue)
 
 
 def test_a_queue_that_is_empty_because_many_were_refused_still_stands() -> None:
     queue = a_queue(0.0001)
-    work(queue, 300, 0.03)
+    work(queue, 400, 0.04)
     for _ in range(100):
         assert queue.is_full(100)
         queue.emptied()
