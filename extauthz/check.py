@@ -30,6 +30,7 @@ from extauthz.model.decision import (
     Known,
     Obligations,
     Pending,
+    Precedent,
     Question,
     Undecided,
     VerifySignature,
@@ -183,7 +184,7 @@ def _follow(
     standing = world.precedents.standing(route, likeness, request, subject, tenant, now)
     verdict = world.policies.judge(standing.shortlist, request, subject, tenant, now)
     if verdict.reason is not Reason.POLICY_ALLOWED:
-        return _conclude(verdict, evidence)
+        return _conclude(verdict, evidence, standing.precedent(verdict))
     evidence = replace(
         evidence,
         policy=verdict.policy,
@@ -262,7 +263,7 @@ def _services(request: Request) -> tuple[str, ...]:
     return (request.source.principal, forwarded)
 
 
-def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
+def _conclude(verdict: Verdict, evidence: Evidence, precedent: Precedent | None = None) -> Allow | Deny:
     """A policy's verdict as a decision: default deny, deny over allow."""
     evidence = replace(
         evidence,
@@ -274,7 +275,7 @@ def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
     )
     if verdict.reason is Reason.POLICY_ALLOWED:
         return Allow(evidence=evidence, obligations=verdict.obligations)
-    return Deny(verdict.reason, evidence=evidence, scopes=verdict.scopes)
+    return Deny(verdict.reason, evidence=evidence, scopes=verdict.scopes, precedent=precedent)
 
 
 def _refuse(refusal: Refusal, evidence: Evidence) -> Deny:

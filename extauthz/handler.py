@@ -92,7 +92,7 @@ class Handler:
     def answer_all(self, arrivals: Sequence[Arrival]) -> list[bytes | Later]:
         """Answer those that memory suffices for, with one write to the journal; the others can be gone on with."""
         now, world = self._clock(), self._live.current
-        orders = self.beside.orders(world) if self.beside is not None else None
+        orders = world.orders.listed if self.beside is not None and world is not None else None
         drafts = [self._begin(arrival, world, now) for arrival in arrivals]
         written = [draft for draft in drafts if isinstance(draft, _Draft)]
         for draft in written:
@@ -154,7 +154,7 @@ class Handler:
 
     def go_on(self, check: "_Check", pending: Pending) -> "bytes | _Unfinished":
         """Do what `pending` needs, maybe waiting for it, and decide with the answer."""
-        orders = self.beside.orders(check.world) if self.beside is not None else None
+        orders = check.world.orders.listed if self.beside is not None and check.world is not None else None
         try:
             answer = self._ask(pending.question, check.deadline)
             if answer is None:
@@ -224,18 +224,25 @@ class Handler:
             return [self._keep([draft], orders)[0] for draft in drafts]
         for draft in drafts:
             self._observe(draft.record)
-        if orders is not None:
-            self._offer(drafts, orders)
+        beside = self.beside
+        if beside is not None and orders is not None:
+            limit = beside.limit
+            for draft in drafts:
+                if draft.record.decision_id < limit:
+                    self._offer([draft for draft in drafts if draft.record.decision_id < limit], orders, beside)
+                    break
         return [draft.answer for draft in drafts]
 
-    def _offer(self, drafts: "Sequence[_Draft]", orders: Listed) -> None:
+    def _offer(self, sample: "Sequence[_Draft]", orders: Listed, beside: Beside) -> None:
         """What was decided, for the candidate to decide too when the answers have left."""
-        beside = self.beside
         try:
-            for draft in drafts:
-                check, record = draft.check, draft.record
-                if beside is not None and check.world is not None and beside.wants(record):
-                    beside.offer(Waiting(check.asked, check.world, orders, check.known, record), len(check.raw))
+            beside.offer(
+                [
+                    Waiting(check.asked, check.world, orders, check.known, draft.record, len(check.raw))
+                    for draft in sample
+                    if (check := draft.check).world is not None
+                ]
+            )
         except Exception as error:  # noqa: BLE001 - whatever is compared must not change an answer
             log.error("a check could not be compared: %s", _Where(error))  # noqa: TRY400
 

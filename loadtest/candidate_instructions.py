@@ -58,8 +58,10 @@ def inner() -> None:
         point.handler.beside = mode
         for raw in asked:
             point.answer(raw)
-            while mode is not None and mode.is_there:
+            while mode is not None and mode.is_there:  # as the transport does
                 mode.do()
+        while mode is not None and mode.sweep():
+            pass
 
     kinds: dict[str, Callable[[], object]] = {NOTHING: lambda: None}
     for case in BANK_CASES[:1]:  # a rule by role: the cheapest, so that what is fixed shows most

@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Struct
 
 from extauthz.admin import CandidateStatus
-from extauthz.beside import Beside, BesideOptions
+from extauthz.beside import Beside, BesideOptions, Sweeper
 from extauthz.bundle.compare import Comparison, judge
 from extauthz.journal import Journal, LifecycleKind
 from extauthz.settings import Settings
@@ -55,6 +55,7 @@ class Candidate:
             BundleSource(self._options, self.held, self._on_load, clock=clock) if self._options is not None else None
         )
         self._beside: Beside | None = None
+        self._sweeper: Sweeper | None = None
 
     def begin(self) -> None:
         """Raises OSError for settings that cannot be used. Nobody waits for a candidate: it is loaded later."""
@@ -67,12 +68,14 @@ class Candidate:
             self.source.start()
 
     def stop(self) -> None:
-        """End."""
+        """End, when what waits is compared."""
         if self.source is not None:
             self.source.stop()
+        if self._sweeper is not None:
+            self._sweeper.stop()
 
     def beside(self, journal: Journal) -> Beside | None:
-        """Who compares; None when nothing is to be compared."""
+        """Who compares, from now on until `stop`; None when nothing is to be compared."""
         options = self._options
         if options is None:
             return None
@@ -81,6 +84,8 @@ class Candidate:
             how = BesideOptions(options.sample, options.max_share)
             settled = partial(settle, options=self._answers)
             self._beside = Beside(self._live, self.held, how, settled, journal, self._metrics, self._clock)
+            self._sweeper = Sweeper(self._beside.sweep)
+            self._sweeper.start()
         return self._beside
 
     def offered(self) -> Offered | None:

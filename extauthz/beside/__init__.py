@@ -2,6 +2,7 @@
 
 from extauthz.beside.beside import Beside, BesideOptions
 from extauthz.beside.budget import Budget
+from extauthz.beside.sweep import Sweeper
 from extauthz.beside.waiting import Waiting
 
-__all__ = ["Beside", "BesideOptions", "Budget", "Waiting"]
+__all__ = ["Beside", "BesideOptions", "Budget", "Sweeper", "Waiting"]

@@ -5,6 +5,7 @@ Rule: what is over is not made up for later; a burst may be short.
 
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import Final
 
 # How much may be spent at once: as much as 10,000 evaluations of 20 us, or a second's worth at a share of a fifth.
@@ -14,7 +15,7 @@ _SPENT_UNREAD_SECONDS: Final = 500e-6
 
 
 class Budget:
-    """Seconds of the processor that may still be spent. One thread spends, several may look."""
+    """Seconds of the processor that may still be spent. Threads may share it."""
 
     def __init__(self, share: float, cpu: Callable[[], float] = time.process_time) -> None:
         """`cpu` counts the seconds of processor time that the process has had."""
@@ -22,21 +23,24 @@ class Budget:
         self._left = _DEPTH_SECONDS
         self._unread = 0.0  # spent since `cpu` was read
         self._read = cpu()
+        self._lock = Lock()
         self.spent = 0.0  # seconds, in all
 
     def spend(self, seconds: float) -> None:
         """An evaluation took so long."""
-        self.spent += seconds
-        self._left -= seconds
-        self._unread += seconds
-        if self._unread >= _SPENT_UNREAD_SECONDS:
-            self._fill()
+        with self._lock:
+            self.spent += seconds
+            self._left -= seconds
+            self._unread += seconds
+            if self._unread >= _SPENT_UNREAD_SECONDS:
+                self._fill()
 
     @property
     def is_spent(self) -> bool:
         """Whether nothing is left, also after a look at what the process did meanwhile."""
         if self._left <= 0:
-            self._fill()
+            with self._lock:
+                self._fill()
         return self._left <= 0
 
     def _fill(self) -> None:

@@ -11,10 +11,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from extauthz.beside.alike import guard_alike
+from extauthz.beside.known import Knowledge
 from extauthz.identity import Issuer, KeySet
 from extauthz.model.decision import IntrospectToken, Question
+from extauthz.model.request import Request
 from extauthz.model.subject import ANONYMOUS, Subject
-from extauthz.snapshot import Snapshot
+from extauthz.snapshot import Profile, Snapshot
 from extauthz.sources import GenerationalTokenCache
 
 _INTROSPECTED: Final = b"introspected"  # begins the keys of what an issuer said, see `identity.introspected`
@@ -66,6 +69,29 @@ class Pair(Struct, frozen=True):
     candidate: Snapshot  # as it decides here
     same: dict[str, bytes]  # by name of the issuers that both have alike: how keys of their tokens begin
     rebound: frozenset[str]  # issuers that are others, with the same keys
+    knowledge: Knowledge
+    alike: dict[tuple[int, int], bool]  # by ids of two profiles, which the snapshots hold: see `guard_alike`
+
+    @property
+    def ground(self) -> tuple[object, ...]:
+        """All that `knowledge` depends on; keys may change without it."""
+        return (self.live.precedents, self.source.precedents, self.lists_nothing, frozenset(self.same))
+
+    @property
+    def lists_nothing(self) -> bool:
+        """Whether neither bundle freezes, revokes or opens anything."""
+        return self.live.emergencies.is_empty and self.source.emergencies.is_empty
+
+    def guards_alike(self, request: Request) -> Profile | None:
+        """The candidate's profile of a request, if it asks the same as the live one."""
+        live, candidate = self.live.precedents.route(request).profile, self.candidate.precedents.route(request).profile
+        if not isinstance(live, Profile) or not isinstance(candidate, Profile):
+            return None
+        place = (id(live), id(candidate))
+        found = self.alike.get(place)
+        if found is None:
+            found = self.alike[place] = guard_alike(live, candidate, self.same)
+        return candidate if found else None
 
     def may_know(self, question: Question) -> bool:
         """Whether an answer to the live bundle answers the candidate too."""
@@ -81,15 +107,18 @@ class Pair(Struct, frozen=True):
         return [issuer.name for each in found for issuer in each.authentication.issuers]
 
 
-def make_pair(live: Snapshot, candidate: Snapshot, callers: Callers) -> Pair:
-    """The candidate with the ports that it has beside `live`; `callers` is shown who calls before each decision."""
-    before, after = _issuers(live), _issuers(candidate)
+def make_pair(live: Snapshot, candidate: Snapshot, callers: Callers, before: Pair | None = None) -> Pair:
+    """The candidate with the ports that it has beside `live`; `callers` is shown who calls before each decision.
+
+    What was known `before` is still known as long as all that it depends on is the same.
+    """
+    theirs, ours = _issuers(live), _issuers(candidate)
     same: dict[str, bytes] = {}
     rebound: set[str] = set()
     keys = dict(candidate.keys)
-    for name, issuer in after.items():
+    for name, issuer in ours.items():
         known, own = live.keys.get(name), candidate.keys.get(name)
-        former = before.get(name)
+        former = theirs.get(name)
         if former is None or (own is not None and known is None):
             continue
         if former.digest == issuer.digest and (own is None or known is None or own.version == known.version):
@@ -102,7 +131,8 @@ def make_pair(live: Snapshot, candidate: Snapshot, callers: Callers) -> Pair:
     decides = replace(
         candidate, keys=keys, tokens=callers, replay=UseNothingUp(), nonces=live.nonces, orders=live.orders
     )
-    return Pair(live, candidate, decides, same, frozenset(rebound))
+    made = Pair(live, candidate, decides, same, frozenset(rebound), Knowledge(live, candidate), {})
+    return made if before is None or made.ground != before.ground else replace(made, knowledge=before.knowledge)
 
 
 def _issuers(world: Snapshot) -> dict[str, Issuer]:

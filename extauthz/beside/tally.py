@@ -8,21 +8,22 @@ from extauthz.snapshot import Snapshot
 from extauthz.telemetry.counters import Shards
 
 _OTHER: Final = "other"
+_AGREED: Final = ("agreed",)
 _MAX_GROUPS: Final = 1000  # policies, rules and tenants that meet; what comes on top is one group a change
 SHOWN_GROUPS: Final = 20
 
 
 class Tally:
-    """Counts of one pair of bundles. One thread compares, several may skip, any may read."""
+    """Counts of one pair of bundles. One thread at a time tells of disagreements, several of the rest, any may read."""
 
     def __init__(self, live: Snapshot, candidate: Snapshot, ticks: Callable[[], float]) -> None:
         """`ticks` counts seconds and never jumps."""
         self._live, self._candidate, self._ticks = live, candidate, ticks
         self._began: float | None = None
-        self._compared = self._errors = self._unrecorded = 0
+        self._errors = self._unrecorded = 0
         self._changes: dict[str, int] = {}
         self._groups: dict[tuple[str, str, str, str], tuple[Difference, int, str]] = {}
-        self._skipped = Shards()
+        self._counts = Shards()
         self.places: set[str] = set()  # where the candidate failed
 
     def is_of(self, live: Snapshot, candidate: Snapshot) -> bool:
@@ -31,31 +32,34 @@ class Tally:
             return True
         return _name(live) == _name(self._live) and _name(candidate) == _name(self._candidate)
 
-    def compared(self) -> None:
-        """Both have decided a Check."""
+    def agreed(self, count: int) -> None:
+        """Both have decided so many alike."""
         self._begin()
-        self._compared += 1
+        self._counts.mine().counts[_AGREED] += count
 
-    def differed(self, difference: Difference, decision_id: str) -> None:
-        """And not alike."""
+    def differed(self, difference: Difference, decision_id: str, count: int = 1) -> None:
+        """And so many not alike."""
+        self._begin()
         change = difference.change
-        self._changes[change] = self._changes.get(change, 0) + 1
+        self._changes[change] = self._changes.get(change, 0) + count
         key = (change, difference.policy, difference.rule, difference.tenant)
         found = self._groups.get(key)
         if found is None and len(self._groups) >= _MAX_GROUPS:
             difference = Difference(change, _OTHER, _OTHER, _OTHER)
             key = (change, _OTHER, _OTHER, _OTHER)
             found = self._groups.get(key)
-        self._groups[key] = (difference, 1, decision_id) if found is None else (found[0], found[1] + 1, found[2])
+        self._groups[key] = (
+            (difference, count, decision_id) if found is None else (found[0], found[1] + count, found[2])
+        )
 
-    def failed(self) -> None:
-        """The candidate failed on a Check."""
+    def failed(self, count: int = 1) -> None:
+        """The candidate failed on so many Checks."""
         self._begin()
-        self._errors += 1
+        self._errors += count
 
     def skipped(self, cause: Skip) -> None:
         """A Check that was sampled was not compared."""
-        self._skipped.mine().counts["skipped", cause] += 1
+        self._counts.mine().counts["skipped", cause] += 1
 
     def unrecorded(self, count: int) -> None:
         """The journal did not take so many."""
@@ -63,6 +67,8 @@ class Tally:
 
     def comparison(self, groups: int = SHOWN_GROUPS) -> Comparison:
         """As of now."""
+        counts = dict(self._counts.total().counts)
+        changes = self._changes.copy()
         rows = sorted(self._groups.copy().values(), key=lambda row: -row[1])[:groups]
         return Comparison(
             revision=self._candidate.revision,
@@ -70,10 +76,10 @@ class Tally:
             live_revision=self._live.revision,
             live_digest=self._live.digest,
             seconds=self._ticks() - self._began if self._began is not None else 0.0,
-            compared=self._compared,
-            changes=dict(self._changes),
+            compared=counts.pop(_AGREED, 0) + sum(changes.values()),
+            changes=changes,
             errors=self._errors,
-            skipped={key[1]: count for key, count in self._skipped.total().counts.items()},
+            skipped={key[1]: count for key, count in counts.items()},
             groups=tuple(Group(d.change, d.policy, d.rule, d.tenant, count, example) for d, count, example in rows),
             unrecorded=self._unrecorded,
         )

@@ -19,3 +19,4 @@ class Waiting(Struct, frozen=True, gc=False):
     orders: Listed  # in force at run time when it decided
     known: Mapping[Question, bytes | bool]  # what it was told from outside
     record: DecisionRecord
+    size: int  # of its message in bytes

@@ -5,6 +5,7 @@ Rule 2: what cannot be compared counts for nothing and is never taken for agreem
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -89,7 +90,11 @@ def _oblige_the_same(live: Allow, candidate: Allow, asked: Request | Connection 
     before, after = live.evidence, candidate.evidence
     if before.subject != after.subject or before.tenant != after.tenant:
         return False
-    one, other = live.obligations, candidate.obligations
+    return oblige_alike(live.obligations, candidate.obligations, asked)
+
+
+def oblige_alike(one: Obligations, other: Obligations, asked: Request | Connection | Refused | None = None) -> bool:
+    """Whether whoever `asked` and the upstream get the same from both; see `compare`."""
     return one == other or (_added(one) == _added(other) and not _differ_on(one, other, asked))
 
 
@@ -104,13 +109,26 @@ def _added(obligations: Obligations) -> tuple[list[tuple[str, str]] | list[str],
     )
 
 
+def depend_on_request(one: Obligations, other: Obligations) -> bool:
+    """Whether it takes the request to tell if they are alike: they add the same, and do not remove the same."""
+    return _added(one) == _added(other) and bool(_removed_by_one(one, other))
+
+
 def _differ_on(one: Obligations, other: Obligations, asked: Request | Connection | Refused | None) -> bool:
     """Whether the request has a header, in any spelling, that only one of them removes."""
     if not isinstance(asked, Request):
         return False
-    removed = {_spelt(name) for name in {*one.removed_headers} ^ {*other.removed_headers}}
-    removed |= {_spelt(name) for name in {*one.removed_twins} ^ {*other.removed_twins}}
+    removed = _removed_by_one(one, other)
     return bool(removed) and any(_spelt(name) in removed for name, _ in asked.headers.items())
+
+
+def _removed_by_one(one: Obligations, other: Obligations) -> frozenset[str]:
+    return _apart(one.removed_headers, other.removed_headers) | _apart(one.removed_twins, other.removed_twins)
+
+
+@lru_cache(maxsize=64)  # the names come from the bundles
+def _apart(one: tuple[str, ...], other: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(_spelt, {*one} ^ {*other}))
 
 
 def _spelt(name: str) -> str:

@@ -1,6 +1,6 @@
 """Append-only evidence: hash-chained segments, signed checkpoints, sinks that follow, and the verifier."""
 
-from extauthz.journal.candidates import CandidateRecord
+from extauthz.journal.candidates import CandidateRecord, finding
 from extauthz.journal.errors import JournalError
 from extauthz.journal.journal import Journal, JournalStatus, SinkStatus
 from extauthz.journal.options import JournalIdentity, JournalOptions, SinkOptions
@@ -20,5 +20,6 @@ __all__ = [
     "SinkOptions",
     "SinkStatus",
     "VerifyReport",
+    "finding",
     "verify",
 ]

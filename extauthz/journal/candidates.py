@@ -18,12 +18,8 @@ _MAX_TEXT = 512
 class CandidateRecord(Struct, frozen=True, gc=False):
     """A Check that the candidate decides differently, or on which it failed."""
 
-    live: DecisionRecord
-    revision: str  # of the candidate
-    digest: str
-    difference: Difference | None = None
-    decision: Decision | None = None  # the candidate's; None when it failed
-    error: str = ""  # kind and place of what it failed with
+    decision_id: str
+    finding: bytes  # all else of its event, see `finding`: the same for many Checks
 
 
 class CandidateEvent(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -48,35 +44,52 @@ class CandidateEvent(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 _encoder = Encoder()
+_NAMELESS = b'{"decision_id":""'
+
+
+def finding(
+    live: DecisionRecord,
+    revision: str,
+    digest: str,
+    difference: Difference | None = None,
+    decision: Decision | None = None,
+    error: str = "",
+) -> bytes:
+    """What an event says of `live` but its decision's id, as JSON.
+
+    `revision` and `digest` are the candidate's, `decision` too: None when it failed, with `error`, kind and place.
+    """
+    before = live.decision
+    tenant = difference.tenant if difference else before.evidence.tenant
+    # In the order of the fields: with more than 15 names Python calls anything at ten times the cost.
+    event = CandidateEvent(
+        "",
+        revision,
+        digest,
+        difference.change if difference else "",
+        decision.reason.outcome if decision else "",
+        decision.reason.code if decision else "",
+        "" if decision is None or isinstance(decision, Allow) else decision.check,
+        decision.evidence.policy if decision else "",
+        decision.evidence.rule if decision else "",
+        tenant[:_MAX_NAME],
+        live.revision,
+        before.reason.outcome,
+        before.reason.code,
+        before.evidence.policy,
+        before.evidence.rule,
+        error[:_MAX_TEXT],
+    )
+    try:
+        encoded = _encoder.encode(event)
+    except UnicodeEncodeError:  # half a surrogate pair, as in `decision_event`
+        encoded = _encoder.encode(structs.replace(event, **scrubbed(structs.asdict(event))))
+    return encoded.removeprefix(_NAMELESS)
 
 
 def candidate_event(record: CandidateRecord) -> bytes:
     """The event as JSON."""
-    live, after, difference = record.live.decision, record.decision, record.difference
-    tenant = difference.tenant if difference else live.evidence.tenant
-    # In the order of the fields: with more than 15 names Python calls anything at ten times the cost.
-    event = CandidateEvent(
-        record.live.decision_id,
-        record.revision,
-        record.digest,
-        difference.change if difference else "",
-        after.reason.outcome if after else "",
-        after.reason.code if after else "",
-        "" if after is None or isinstance(after, Allow) else after.check,
-        after.evidence.policy if after else "",
-        after.evidence.rule if after else "",
-        tenant[:_MAX_NAME],
-        record.live.revision,
-        live.reason.outcome,
-        live.reason.code,
-        live.evidence.policy,
-        live.evidence.rule,
-        record.error[:_MAX_TEXT],
-    )
-    try:
-        return b'{"candidate":%b}' % _encoder.encode(event)
-    except UnicodeEncodeError:  # half a surrogate pair, as in `decision_event`
-        return b'{"candidate":%b}' % _encoder.encode(structs.replace(event, **scrubbed(structs.asdict(event))))
+    return b'{"candidate":{"decision_id":%b%b}' % (_encoder.encode(record.decision_id), record.finding)
 
 
 class _Candidate(Struct):

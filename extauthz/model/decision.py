@@ -54,9 +54,9 @@ NO_EVIDENCE = Evidence()
 
 
 class Precedent(Struct, frozen=True, gc=False, eq=False):
-    """Stands for all allows that are the same but for who exactly calls and for what one request alone has.
+    """Stands for all that is decided by policies alike, but for who exactly calls and for what one request alone has.
 
-    Equal is only the same object. Two allows of one precedent were given under the same revision, differ in nothing
+    Equal is only the same object. Two decisions of one precedent were made under the same revision, differ in nothing
     but the `id`, `token_id`, times, session and claims of their subject, and their requests had the same method and
     host. So what is written of one of them can be kept and written of the next, with these put in.
     """
@@ -86,6 +86,7 @@ class Deny(Struct, frozen=True, gc=False):
     header: str = ""  # for the FAPI reasons: the name of the header at fault
     ecosystem: str = ""  # shape of the error body; "" is application/problem+json
     issuer: str = ""  # metadata.name of the Issuer whose token was refused, "" before one is known
+    precedent: Precedent | None = None  # of what policies refuse; nothing that is written of it is kept
 
 
 class Undecided(Struct, frozen=True, gc=False):

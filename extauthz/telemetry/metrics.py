@@ -139,18 +139,19 @@ class Metrics(Collector):
         """Where a scrape reads how the candidate fares, and the names in it that may become label values."""
         self._candidate, self._candidate_policies = source, policies
 
-    def candidate_check(self, result: str) -> None:
-        """Count a Check that was given to the candidate."""
-        self._count("candidate_checks", result if result in CANDIDATE_RESULTS else OTHER)
+    def candidate_checks(self, result: str, count: int) -> None:
+        """Count Checks that were given to the candidate."""
+        self._shards.mine().counts["candidate_checks", result if result in CANDIDATE_RESULTS else OTHER] += count
 
     def candidate_skipped(self, cause: str) -> None:
         """Count a Check of the sample that was not compared."""
         self._count("candidate_skipped", cause if cause in SKIPS else OTHER)
 
-    def disagreement(self, change: str, policy: str) -> None:
-        """Count a Check that the candidate bundle decides differently; `policy` is its own or the live one's."""
+    def disagreements(self, change: str, policy: str, count: int) -> None:
+        """Count Checks that the candidate bundle decides differently; `policy` is its own or the live one's."""
         known = not policy or policy in self._candidate_policies or policy in self._names.rules
-        self._count("disagreements", change if change in CHANGES else OTHER, policy if known else OTHER)
+        key = ("disagreements", change if change in CHANGES else OTHER, policy if known else OTHER)
+        self._shards.mine().counts[key] += count
 
     def shed(self, cause: str) -> None:
         """Count a Check refused without a decision."""

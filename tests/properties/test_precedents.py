@@ -14,7 +14,7 @@ from extauthz.check import advance
 from extauthz.journal.events import Events
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
 from extauthz.journal.record import decision_event
-from extauthz.model.decision import NOTHING_ASKED, Allow, Decision, Precedent
+from extauthz.model.decision import NOTHING_ASKED, Allow, Decision, Precedent, Undecided
 from extauthz.model.record import DecisionRecord
 from extauthz.model.request import Peer, Request
 from extauthz.model.subject import Subject, likeness_of
@@ -177,7 +177,7 @@ def plain(decision: Decision) -> Decision:
     """The decision without what makes the next one faster."""
     evidence = replace(decision.evidence, subject=replace(decision.evidence.subject, likeness=None))
     changed = replace(decision, evidence=evidence)
-    return replace(changed, precedent=None) if isinstance(changed, Allow) else changed
+    return changed if isinstance(changed, Undecided) else replace(changed, precedent=None)
 
 
 def record(decision: Decision, asked: Request, number: int, trace: str) -> DecisionRecord:

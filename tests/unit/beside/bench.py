@@ -159,7 +159,7 @@ class Bench:
         return found
 
     def spare(self) -> None:
-        while self.beside is not None and self.beside.is_there:
+        while self.beside is not None and self.beside.waiting:
             self.beside.do()
 
     @property

@@ -260,10 +260,10 @@ def test_a_metric_or_journal_that_fails_reaches_no_answer(bench, monkeypatch, ca
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(found.metrics, "candidate_check", fail)
+    monkeypatch.setattr(found.metrics, "candidate_checks", fail)
     monkeypatch.setattr(found.metrics, "candidate_skipped", fail)
     assert found.ask(a_check(credential=f"Bearer {token()}")).allowed
-    monkeypatch.setattr(found.beside, "wants", fail)
+    monkeypatch.setattr(found.beside, "offer", fail)
     assert found.ask(a_check(credential=f"Bearer {token()}")).allowed
     assert "comparing with the candidate failed" in caplog.text
     assert "a check could not be compared" in caplog.text

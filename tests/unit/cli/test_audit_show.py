@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from extauthz.bundle.compare import Difference
 from extauthz.cli.audit import command
-from extauthz.journal import CandidateRecord, Journal, JournalIdentity, JournalOptions
+from extauthz.journal import CandidateRecord, Journal, JournalIdentity, JournalOptions, finding
 from extauthz.model.decision import Allow, Deny, Evidence, ShadowMatch
 from extauthz.model.reasons import Reason
 from tests.fakes import a_record
@@ -29,12 +29,9 @@ def journal(tmp_path: Path) -> Iterator[Path]:
         a_record(3, Deny(Reason.NO_POLICY_MATCHED, evidence=SHADOWED)),
     )
     kept.record_all((one, two, three))
-    assert kept.record_candidates(
-        [
-            CandidateRecord(one, "r2", "d" * 64, Difference("allow_to_deny", "closed", "all", "acme"), REFUSES),
-            CandidateRecord(two, "r2", "d" * 64, error="KeyError at evaluate.py:3 run"),
-        ]
-    )
+    refused = finding(one, "r2", "d" * 64, Difference("allow_to_deny", "closed", "all", "acme"), REFUSES)
+    failed = finding(two, "r2", "d" * 64, error="KeyError at evaluate.py:3 run")
+    assert kept.record_candidates([CandidateRecord(one.decision_id, refused), CandidateRecord(two.decision_id, failed)])
     kept.close()
     return tmp_path
 

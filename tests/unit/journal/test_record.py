@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from extauthz.bundle.compare import Difference
 from extauthz.generated.extauthz.v1.journal_pb2 import Record
-from extauthz.journal.candidates import CandidateRecord, candidate_event, read_candidate
+from extauthz.journal.candidates import CandidateRecord, candidate_event, finding, read_candidate
 from extauthz.journal.chain import GENESIS, parse_line, seal, true_hash
 from extauthz.journal.pseudonym import PeriodKey, Pseudonyms
 from extauthz.journal.record import LifecycleEvent, TimeText, decision_event, lifecycle_event, read_decision
@@ -94,13 +94,15 @@ def test_what_a_candidate_decided_is_read_by_the_schema_and_back(
     live: Allow | Deny | Undecided, candidate: Allow | Deny | Undecided | None, error: str
 ) -> None:
     difference = Difference("reason", "p", "r", "t") if candidate is not None else None
-    record = CandidateRecord(a_record(decision=live), "r2", "d" * 64, difference, candidate, error)
+    decided = a_record(decision=live)
+    found_out = finding(decided, "r2", "d" * 64, difference, candidate, error)
+    record = CandidateRecord(decided.decision_id, found_out)
     event = candidate_event(record)
     line, _ = seal(7, b"2026-11-23T11:00:00.000000Z", event, GENESIS)
     Parse(line, Record())  # refuses unknown fields
     found = read_candidate(event)
     assert found is not None
-    assert (record.live.decision_id, live.reason.code) == (found.decision_id, found.live_reason)
+    assert (record.decision_id, live.reason.code) == (found.decision_id, found.live_reason)
     assert (candidate.reason.code if candidate else "") == found.reason
 
 
