@@ -97,6 +97,11 @@ def end(message: str, code: ExitCode) -> NoReturn:
     sys.exit(code)
 
 
+def say_how_to_go_back(order: str, path: str, words: str = "to undo") -> None:
+    """The order that takes back what was done, as it is typed."""
+    click.echo(f"{words}: extauthz ctl {order} --reason TEXT --operator NAME --socket {path}")
+
+
 def camel(name: str) -> str:
     """`token_id` as orders write it."""
     head, *tail = name.split("_")

@@ -7,7 +7,19 @@ import click
 import msgspec
 
 from extauthz.cli import ExitCode, ctl_break_glass, ctl_bundles, ctl_emergencies
-from extauthz.cli.control import EXIT_CODES, FORMAT, OPERATOR, REASON, SOCKET, ask, camel, end, moment, who_of
+from extauthz.cli.control import (
+    EXIT_CODES,
+    FORMAT,
+    OPERATOR,
+    REASON,
+    SOCKET,
+    ask,
+    camel,
+    end,
+    moment,
+    say_how_to_go_back,
+    who_of,
+)
 
 _KINDS = {
     "tokenId": "--token-id",
@@ -88,7 +100,7 @@ def revoke(
         click.echo(msgspec.json.encode(done))
     else:
         click.echo(f"revoked: {_describe(done)}")
-        click.echo(f"to undo: extauthz ctl restore {done['id']} --reason TEXT --operator NAME --socket {path}")
+        say_how_to_go_back(f"restore {done['id']}", path)
     if warning := done.get("warning"):
         end(warning, ExitCode.RESOURCE)
 

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from extauthz.cli import ExitCode
-from extauthz.cli.control import EXIT_CODES, FORMAT, OPERATOR, REASON, SOCKET, ask, end, who_of
+from extauthz.cli.control import EXIT_CODES, FORMAT, OPERATOR, REASON, SOCKET, ask, end, say_how_to_go_back, who_of
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Check it, say what would change, and change nothing.")
 _SHOWN = 20  # names of a kind of change, in the text
@@ -44,7 +44,7 @@ def rollback(
     done = ask(path, "POST", "/bundle/rollback", order)
     _show(done, "rolled back", form)
     if form == "text" and not dry_run:
-        click.echo(f"to go forward again: extauthz ctl unpin --reason TEXT --operator NAME --socket {path}")
+        say_how_to_go_back("unpin", path, "to go forward again")
 
 
 @click.command(
@@ -71,7 +71,7 @@ def pin(*, revision: str, dry_run: bool, reason: str, operator: str, path: str, 
     done = ask(path, "POST", "/bundle/pin", order)
     _show(done, "pinned", form)
     if form == "text" and not dry_run:
-        click.echo(f"to undo: extauthz ctl unpin --reason TEXT --operator NAME --socket {path}")
+        say_how_to_go_back("unpin", path)
 
 
 @click.command(
@@ -104,7 +104,7 @@ def promote(*, force: bool, dry_run: bool, reason: str, operator: str, path: str
         for line in done.get("overridden", ()):
             click.echo(f"overridden: {line}")
         if not dry_run:
-            click.echo(f"to undo: extauthz ctl rollback --reason TEXT --operator NAME --socket {path}")
+            say_how_to_go_back("rollback", path)
 
 
 @click.command(

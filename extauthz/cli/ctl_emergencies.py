@@ -8,7 +8,18 @@ import click
 import msgspec
 
 from extauthz.cli import ExitCode
-from extauthz.cli.control import EXIT_CODES, FORMAT, OPERATOR, REASON, SOCKET, ask, camel, moment, who_of
+from extauthz.cli.control import (
+    EXIT_CODES,
+    FORMAT,
+    OPERATOR,
+    REASON,
+    SOCKET,
+    ask,
+    camel,
+    moment,
+    say_how_to_go_back,
+    who_of,
+)
 from extauthz.cli.control import end as end_program
 
 _NAMES = (
@@ -90,7 +101,7 @@ def freeze(  # noqa: PLR0913 - one parameter an option
     done = ask(path, "POST", "/freezes", order | ({"issuer": issuer} if issuer else {}))
     show(done, "frozen", form)
     if form == "text":
-        click.echo(f"to undo: extauthz ctl end {done['id']} --reason TEXT --operator NAME --socket {path}")
+        say_how_to_go_back(f"end {done['id']}", path)
     fail_on_warning(done)
 
 
