@@ -13,6 +13,7 @@ from extauthz.policy.asked import Asked
 from extauthz.policy.branches import Branches, Result, branches
 from extauthz.policy.condition import FAILED, Conditions, Program
 from extauthz.policy.parts import mask
+from extauthz.policy.syntax import children
 
 _CLEAR: Final = frozenset(
     {
@@ -94,7 +95,7 @@ def _chains(node: Any, known: set[int]) -> Iterator[str]:  # noqa: ANN401 - a ce
     text = _chain(node, known)
     if text:
         yield text
-    for child in _below(node):
+    for child in children(node):
         if not text or not _chain(child, known):
             yield from _chains(child, known)
 
@@ -120,22 +121,6 @@ def _key(node: Any, known: set[int]) -> str:  # noqa: ANN401
         case "int64_value":
             return str(node.const_expr.int64_value)
     return _chain(node, known)
-
-
-def _below(node: Any) -> list[Any]:  # noqa: ANN401
-    match node.WhichOneof("expr_kind"):
-        case "select_expr":
-            return [node.select_expr.operand]
-        case "call_expr":
-            call = node.call_expr
-            return [*([call.target] if call.HasField("target") else []), *call.args]
-        case "list_expr":
-            return list(node.list_expr.elements)
-        case "struct_expr":
-            return [part for entry in node.struct_expr.entries for part in (entry.map_key, entry.value)]
-        case "comprehension_expr":
-            return [node.comprehension_expr.iter_range, node.comprehension_expr.loop_step]
-    return []
 
 
 def _show(name: str, value: object) -> str:

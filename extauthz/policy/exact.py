@@ -8,6 +8,7 @@ Rule: what is not known to be safe here counts as needing the value.
 from typing import Any, Final
 
 from extauthz.policy.lookups import GET, HAS, IN, links_of
+from extauthz.policy.syntax import children
 
 Key = tuple[str, str | None]  # a variable, and its key; None: all of it
 
@@ -37,13 +38,7 @@ def texts_of(checked: Any) -> frozenset[str]:  # noqa: ANN401 - a cel.expr.Check
         node = waiting.pop()
         if node.const_expr.WhichOneof("constant_kind") == "string_value":
             found.add(node.const_expr.string_value)
-        kind = node.WhichOneof("expr_kind")
-        if kind == "call_expr":
-            waiting += [node.call_expr.target, *node.call_expr.args]
-        elif kind == "list_expr":
-            waiting += node.list_expr.elements
-        else:
-            waiting += _parts(node, kind)
+        waiting += children(node)
     return frozenset(found)
 
 
@@ -66,7 +61,7 @@ class _Walk:
             for element in node.list_expr.elements:
                 self.visit(element, compared=compared)
         else:
-            for child in _parts(node, kind):
+            for child in children(node):
                 self.visit(child, compared=False)
 
     def _read(self, name: str, links: list[Any], *, compared: bool) -> None:
@@ -100,15 +95,3 @@ class _Walk:
         if kind == "list_expr":
             return all(map(self._is_plain, node.list_expr.elements))
         return bool(kind == "const_expr" or (kind == "call_expr" and node.call_expr.function == GET))
-
-
-def _parts(node: Any, kind: str | None) -> list[Any]:  # noqa: ANN401
-    if kind == "select_expr":
-        return [node.select_expr.operand]
-    if kind == "struct_expr":
-        entries = node.struct_expr.entries
-        return [part for entry in entries for part in (entry.map_key, entry.value)]
-    if kind == "comprehension_expr":
-        loop = node.comprehension_expr
-        return [loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result]
-    return []

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from extauthz.policy.syntax import children
+
 # What stands between its arguments.
 _INFIX: Final = frozenset(
     {"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_+_", "_-_", "_*_", "_/_", "_%_", "_&&_", "_||_", "@in"}
@@ -12,26 +14,8 @@ _INFIX: Final = frozenset(
 def walk(node: Any) -> Iterator[Any]:  # noqa: ANN401
     """The node and all below."""
     yield node
-    for child in _parts(node):
+    for child in children(node):
         yield from walk(child)
-
-
-def _parts(node: Any) -> list[Any]:  # noqa: ANN401
-    match node.WhichOneof("expr_kind"):
-        case "select_expr":
-            return [node.select_expr.operand]
-        case "call_expr":
-            call = node.call_expr
-            return [*([call.target] if call.HasField("target") else []), *call.args]
-        case "list_expr":
-            return list(node.list_expr.elements)
-        case "struct_expr":
-            entries = node.struct_expr.entries
-            return [part for entry in entries for part in (entry.map_key, entry.value)]
-        case "comprehension_expr":
-            loop = node.comprehension_expr
-            return [loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result]
-    return []
 
 
 def spell(node: Any) -> str:  # noqa: ANN401
@@ -52,9 +36,9 @@ def spell(node: Any) -> str:  # noqa: ANN401
             return f"[{', '.join(map(spell, node.list_expr.elements))}]"
         case "comprehension_expr":
             loop = node.comprehension_expr
-            return f"loop {loop.iter_var}, {loop.accu_var} ({'; '.join(map(spell, _parts(node)))})"
+            return f"loop {loop.iter_var}, {loop.accu_var} ({'; '.join(map(spell, children(node)))})"
         case _:
-            return f"{{{', '.join(map(spell, _parts(node)))}}}"
+            return f"{{{', '.join(map(spell, children(node)))}}}"
 
 
 def _spell_call(call: Any) -> str:  # noqa: ANN401
