@@ -2,7 +2,6 @@
 
 import ssl
 import time
-from collections.abc import Iterable
 from threading import Event
 from typing import Any, Final
 
@@ -13,23 +12,16 @@ from extauthz.sources.deadlines import DeadlineBackend
 _SLICE_SECONDS: Final = 0.25  # a thread that waits for a byte looks so often whether it shall stop
 
 
-class PatientBackend(httpcore.NetworkBackend):
+class PatientBackend(DeadlineBackend):
     """Streams that end by the moment of `until`, and soon after `stopping` is set."""
 
     def __init__(self, stopping: Event) -> None:
-        self._plain, self._stopping = DeadlineBackend(), stopping
+        super().__init__()
+        self._stopping = stopping
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, *given: Any, **named: Any) -> httpcore.NetworkStream:  # noqa: ANN401 - as inherited
         """Connect by the moment of `until`."""
-        stream = self._plain.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _PatientStream(stream, self._stopping)
+        return _PatientStream(super().connect_tcp(*given, **named), self._stopping)
 
 
 class _PatientStream(httpcore.NetworkStream):
