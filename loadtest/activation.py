@@ -88,15 +88,20 @@ class Prober:
         return answer
 
 
+def write_bundle(bundle: Path, policies: int) -> None:
+    """So many policies, and the one that a `Prober` changes."""
+    files = scale.bundle(policies, TENANTS.get(policies, max(3, policies // 10)))
+    probe = PROBE.format(number=0, host=HOST).encode()
+    for name, content in {**files, "probe-profile.yaml": FRAME.encode(), "probe.yaml": probe}.items():
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_bytes(content)
+
+
 def measure(policies: int, changes: int) -> dict[str, Any]:
     """One size of a bundle."""
     with tempfile.TemporaryDirectory(prefix="extauthz-activation-") as work, ExitStack() as stack:
         root, bundle = Path(work), Path(work) / "site" / "bundle"
-        files = scale.bundle(policies, TENANTS.get(policies, max(3, policies // 10)))
-        probe = PROBE.format(number=0, host=HOST).encode()
-        for name, content in {**files, "probe-profile.yaml": FRAME.encode(), "probe.yaml": probe}.items():
-            (bundle / name).parent.mkdir(parents=True, exist_ok=True)
-            (bundle / name).write_bytes(content)
+        write_bundle(bundle, policies)
         server = start_server(root, stack, bundle)
         prober = Prober(bundle, f"127.0.0.1:{server.port}", stack)
         prober.change(1)  # whatever is slow once

@@ -6,17 +6,12 @@ of processor time.
 """
 
 import argparse
-import gc
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
-from loadtest import instructions, report, servers
-from loadtest.instructions import CHECKS, NOTHING, control
+from loadtest import instructions, report
+from loadtest.instructions import CHECKS, NOTHING
 
 REFUSE = """
 apiVersion: extauthz.io/v1
@@ -70,35 +65,16 @@ def inner() -> None:
             warm, asked = (questions(case, credentials, first, CHECKS) for first in (0, CHECKS))
             run(mode, warm)
             kinds[f"{case.name}/{name}"] = partial(run, mode, asked)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    for name, each in kinds.items():
-        control("--instr=on")
-        each()
-        control(f"--dump={name}")
-        control("--instr=off")
-        control("--zero")
+    instructions.dump(kinds)
     point.close()
 
 
 def count() -> dict[str, dict[str, int]]:
     """Instructions of a Check, by case and by what stands beside it."""
-    with tempfile.TemporaryDirectory(prefix="extauthz-instructions-") as work:
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={work}/out"]
-        command += [sys.executable, "-m", "loadtest.candidate_instructions", "--inner"]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        done = subprocess.run(  # noqa: S603 - our own command
-            command, cwd=servers.ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(f"valgrind ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        found = instructions.read(Path(work))
-    nothing = found.pop(NOTHING)
     counted: dict[str, dict[str, int]] = {}
-    for name, total in found.items():
+    for name, total in instructions.count("loadtest.candidate_instructions").items():
         case, _, mode = name.rpartition("/")
-        counted.setdefault(case, {})[mode] = (total - nothing) // CHECKS
+        counted.setdefault(case, {})[mode] = total // CHECKS
     return counted
 
 

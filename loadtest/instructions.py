@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +73,24 @@ def inner() -> None:
             point.answer(raw)
         kinds[case.name] = lambda asked=asked: [point.answer(raw) for raw in asked]  # type: ignore[misc]
     yardstick(CHECKS)
+    dump(kinds)
+    point.close()
+
+
+def dump(kinds: Mapping[str, Callable[[], object]]) -> None:
+    """Run each below callgrind, and have what it took written down under its name. Nothing is collected meanwhile."""
     gc.collect()
     gc.freeze()
     gc.disable()
     for name, run in kinds.items():
-        control("--instr=on")
+        _control("--instr=on")
         run()
-        control(f"--dump={name}")
-        control("--instr=off")
-        control("--zero")
-    point.close()
+        _control(f"--dump={name}")
+        _control("--instr=off")
+        _control("--zero")
 
 
-def control(order: str) -> None:
+def _control(order: str) -> None:
     """Tell callgrind, below which this process runs."""
     done = subprocess.run(  # noqa: S603 - our own command
         [shutil.which("callgrind_control") or "", order, str(os.getpid())], check=True, capture_output=True, text=True
@@ -94,11 +99,11 @@ def control(order: str) -> None:
         sys.exit(done.stdout)
 
 
-def count() -> dict[str, int]:
-    """Instructions of the yardstick and of the Checks of each kind, without those of counting itself."""
+def count(module: str = "loadtest.instructions") -> dict[str, int]:
+    """Instructions of all that `module` dumps when it is run with --inner, without those of counting itself."""
     with tempfile.TemporaryDirectory(prefix="extauthz-instructions-") as work:
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={work}/out"]
-        command += [sys.executable, "-m", "loadtest.instructions", "--inner"]
+        command += [sys.executable, "-m", module, "--inner"]
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         done = subprocess.run(  # noqa: S603 - our own command
             command, cwd=servers.ROOT, env=environment, capture_output=True, text=True, check=False

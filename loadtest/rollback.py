@@ -20,8 +20,8 @@ import grpc
 from extauthz.cli.control import ask
 from extauthz.cli.demo_stack import start_server
 from extauthz.wire.twin import Check, build_check, read_answer
-from loadtest import report, scale
-from loadtest.activation import CHECK, FRAME, HOST, PROBE, SIZES, TENANTS, Prober
+from loadtest import report
+from loadtest.activation import CHECK, HOST, SIZES, Prober, write_bundle
 from loadtest.servers import RESULTS
 
 GOAL_SECONDS = 1.0  # of a rollback to the revision before
@@ -33,11 +33,7 @@ def measure(policies: int, times: int, workers: int) -> dict[str, Any]:
     """One size of a bundle."""
     with tempfile.TemporaryDirectory(prefix="extauthz-rollback-") as work, ExitStack() as stack:
         root, bundle = Path(work), Path(work) / "site" / "bundle"
-        files = scale.bundle(policies, TENANTS.get(policies, max(3, policies // 10)))
-        probe = PROBE.format(number=0, host=HOST).encode()
-        for name, content in {**files, "probe-profile.yaml": FRAME.encode(), "probe.yaml": probe}.items():
-            (bundle / name).parent.mkdir(parents=True, exist_ok=True)
-            (bundle / name).write_bytes(content)
+        write_bundle(bundle, policies)
         control = str(root / "control.sock")
         settings = [f"admin.controlSocket={control}", f"revocations.file={root / 'revoked'}"]
         settings += [f"bundle.stateDirectory={root / 'state'}", f"workers.count={workers}"]
