@@ -11,27 +11,15 @@ from msgspec import Struct
 from extauthz.bundle.cases import Case
 from extauthz.bundle.documents import Documents
 from extauthz.bundle.policy_test import Asked
+from extauthz.model import endings
 from extauthz.model.decision import Decision
-from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Request
 from extauthz.policy import AccessPolicySpec, Closer, PolicySet, RuleTrace
 from extauthz.policy.document import Effect, Mode, RuleSpec, rule_name
 
 RuleKey = tuple[str, str]  # policy and rule
 # The paths that came as far as the policies.
-_BY_POLICY = frozenset(
-    {
-        Reason.POLICY_ALLOWED,
-        Reason.BREAK_GLASS_ALLOWED,
-        Reason.POLICY_DENIED,
-        Reason.CONDITION_ERROR,
-        Reason.NO_POLICY_MATCHED,
-        Reason.SCOPE_INSUFFICIENT,
-        Reason.PROOF_REPLAYED,
-        Reason.SIGNED_BODY_REPLAYED,
-        Reason.REPLAY_STORE_UNAVAILABLE,
-    }
-)
+_BY_POLICY = endings.POLICIES | endings.BREAK_GLASS | endings.FIRST_USE
 
 
 class Seen(Struct, frozen=True):

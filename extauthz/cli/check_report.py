@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from extauthz.cli.check_steps import Step, steps_of
+from extauthz.model import endings
 from extauthz.model.decision import Allow, Decision, Deny
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -14,16 +15,7 @@ from extauthz.snapshot import Snapshot
 from extauthz.wire.twin import Answer
 
 # Reasons that the policies gave: only then have rules been tried.
-_BY_POLICY = frozenset(
-    {
-        Reason.POLICY_ALLOWED,
-        Reason.BREAK_GLASS_ALLOWED,
-        Reason.POLICY_DENIED,
-        Reason.CONDITION_ERROR,
-        Reason.NO_POLICY_MATCHED,
-        Reason.SCOPE_INSUFFICIENT,
-    }
-)
+_BY_POLICY = endings.POLICIES | endings.BREAK_GLASS
 
 
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from extauthz.model import endings
 from extauthz.model.decision import Allow, Decision, Deny
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -49,37 +50,16 @@ _TITLES: Final[dict[Name, str]] = {
 }
 ENDS: Final[dict[Name, frozenset[Reason]]] = {
     "profile": frozenset({Reason.NO_PROFILE}),
-    "headers": frozenset({Reason.FAPI_HEADER_MISSING, Reason.FAPI_HEADER_INVALID, Reason.FAPI_VERSION_UNSUPPORTED}),
-    "sender": frozenset(
-        {
-            Reason.TOKEN_BINDING_UNVERIFIED,
-            Reason.SENDER_CONSTRAINT_MISSING,
-            Reason.CERTIFICATE_MISSING,
-            Reason.CERTIFICATE_MISMATCH,
-            Reason.PROOF_MISSING,
-            Reason.PROOF_INVALID,
-            Reason.PROOF_KEY_MISMATCH,
-            Reason.PROOF_NONCE_REQUIRED,
-        }
-    ),
-    "revocation": frozenset({Reason.TOKEN_REVOKED, Reason.EMERGENCY_DENIED}),
-    "step-up": frozenset({Reason.STEP_UP_REQUIRED, Reason.AUTHENTICATION_CONTEXT_REQUIRED}),
-    "tenancy": frozenset(
-        {Reason.TENANT_MISSING, Reason.TENANT_UNKNOWN, Reason.TENANT_CONFLICT, Reason.TENANT_MISMATCH}
-    ),
-    "financial id": frozenset({Reason.FAPI_FINANCIAL_ID_MISMATCH}),
-    "signatures": frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_INVALID, Reason.SIGNED_BODY_INVALID}),
-    "policies": frozenset(
-        {
-            Reason.POLICY_ALLOWED,
-            Reason.POLICY_DENIED,
-            Reason.CONDITION_ERROR,
-            Reason.NO_POLICY_MATCHED,
-            Reason.SCOPE_INSUFFICIENT,
-        }
-    ),
-    "break glass": frozenset({Reason.BREAK_GLASS_ALLOWED}),
-    "first use": frozenset({Reason.PROOF_REPLAYED, Reason.SIGNED_BODY_REPLAYED, Reason.REPLAY_STORE_UNAVAILABLE}),
+    "headers": endings.HEADERS,
+    "sender": endings.SENDER,
+    "revocation": endings.REVOCATION | {Reason.EMERGENCY_DENIED},
+    "step-up": endings.STEP_UP,
+    "tenancy": endings.TENANCY,
+    "financial id": endings.FINANCIAL_ID,
+    "signatures": endings.SIGNATURES,
+    "policies": endings.POLICIES,
+    "break glass": endings.BREAK_GLASS,
+    "first use": endings.FIRST_USE,
 }
 
 

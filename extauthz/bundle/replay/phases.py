@@ -6,6 +6,7 @@ Rule: a reason that is not listed counts as too early for anything to have been 
 from typing import Final, Literal
 
 from extauthz.guards import CHECKS
+from extauthz.model import endings
 from extauthz.model.kept import Kept
 from extauthz.model.reasons import Reason
 
@@ -13,42 +14,10 @@ from extauthz.model.reasons import Reason
 # count. unseen: nobody had looked.
 Identity = Literal["token", "nobody", "refused", "unseen"]
 
-_POLICY: Final = frozenset(
-    {
-        Reason.POLICY_ALLOWED,
-        Reason.BREAK_GLASS_ALLOWED,
-        Reason.POLICY_DENIED,
-        Reason.CONDITION_ERROR,
-        Reason.NO_POLICY_MATCHED,
-        Reason.SCOPE_INSUFFICIENT,
-    }
-)
-# Behind everything else: what was proven once may not be used again.
-LAST: Final = frozenset({Reason.PROOF_REPLAYED, Reason.SIGNED_BODY_REPLAYED, Reason.REPLAY_STORE_UNAVAILABLE})
-_SIGNATURES: Final = frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_INVALID, Reason.SIGNED_BODY_INVALID})
-_GUARDS: Final = frozenset(
-    {
-        Reason.TENANT_MISSING,
-        Reason.TENANT_UNKNOWN,
-        Reason.TENANT_CONFLICT,
-        Reason.TENANT_MISMATCH,
-        Reason.STEP_UP_REQUIRED,
-        Reason.AUTHENTICATION_CONTEXT_REQUIRED,
-        Reason.FAPI_FINANCIAL_ID_MISMATCH,
-        Reason.TOKEN_REVOKED,
-    }
-)
-_PROOFS: Final = frozenset(
-    {
-        Reason.CERTIFICATE_MISSING,
-        Reason.CERTIFICATE_MISMATCH,
-        Reason.PROOF_MISSING,
-        Reason.PROOF_INVALID,
-        Reason.PROOF_KEY_MISMATCH,
-        Reason.PROOF_NONCE_REQUIRED,
-        Reason.TOKEN_BINDING_UNVERIFIED,
-    }
-)
+_POLICY: Final = endings.POLICIES | endings.BREAK_GLASS
+_GUARDS: Final = endings.REVOCATION | endings.STEP_UP | endings.TENANCY | endings.FINANCIAL_ID
+# Of a token that is not constrained no proof was looked at.
+_PROOFS: Final = endings.SENDER - {Reason.SENDER_CONSTRAINT_MISSING}
 _IDENTITY: Final = frozenset(
     {
         Reason.SCHEME_UNSUPPORTED,
@@ -98,7 +67,7 @@ _NO_TOKEN: Final = "EX-01"  # noqa: S105 - the id of a check
 _STEP_UP: Final = frozenset({"ST-01", "ST-02"})
 # The FAPI headers come before the credential; these come before them, or instead.
 _BEFORE_HEADERS: Final = frozenset({Reason.NO_PROFILE, Reason.PATH_AMBIGUOUS, Reason.EMERGENCY_DENIED})
-_HEADERS: Final = frozenset({Reason.FAPI_HEADER_MISSING, Reason.FAPI_HEADER_INVALID})
+_HEADERS: Final = endings.HEADERS - {Reason.FAPI_VERSION_UNSUPPORTED}
 
 
 def identity_of(check: str, reason: Reason, kept: Kept) -> Identity:
@@ -118,17 +87,17 @@ def identity_of(check: str, reason: Reason, kept: Kept) -> Identity:
 
 def after_proofs(reason: Reason) -> bool:
     """Whether the sender of a token had been proven to be the one it was given to."""
-    return reason in _POLICY | LAST | _SIGNATURES | _GUARDS or reason is Reason.EMERGENCY_DENIED
+    return reason in _POLICY | endings.FIRST_USE | endings.SIGNATURES | _GUARDS or reason is Reason.EMERGENCY_DENIED
 
 
 def after_signatures(reason: Reason) -> bool:
     """Whether signatures of the request had been verified."""
-    return reason in _POLICY | LAST
+    return reason in _POLICY | endings.FIRST_USE
 
 
 def refused_by_proof(reason: Reason) -> bool:
     """Whether that is what the request was refused for: by the token's sender, or by a signature."""
-    return reason in _PROOFS | _SIGNATURES
+    return reason in _PROOFS | endings.SIGNATURES
 
 
 def headers_passed(check: str, reason: Reason, kept: Kept) -> frozenset[str]:

@@ -14,10 +14,11 @@ from msgspec import Struct, json
 from extauthz.bundle.read import Opened
 from extauthz.bundle.replay.guards import PROOFS, AsRecordedError, Stage, with_records
 from extauthz.bundle.replay.past import Decided, Known, Naming, PastRequest
-from extauthz.bundle.replay.phases import LAST, ORDERED, TROUBLE
+from extauthz.bundle.replay.phases import ORDERED, TROUBLE
 from extauthz.bundle.replay.texts import bundle_texts
 from extauthz.check import decide
 from extauthz.model.decision import Allow, Decision
+from extauthz.model.endings import FIRST_USE
 from extauthz.model.kept import KeptProfile
 from extauthz.model.reasons import Reason
 from extauthz.policy.recorded import STAND_IN, NotKeptError
@@ -95,7 +96,7 @@ class World:
         decided, stage = past.decided, self._stage
         stage.lay(past)
         found = decide(past.asked(stage.headers, needs_port=self._needs_port), self._snapshot, decided.now)
-        if isinstance(found, Allow) and past.reason in LAST:
+        if isinstance(found, Allow) and past.reason in FIRST_USE:
             return SAME if stage.has_same_proofs() else Unknown(PROOFS)
         if past.reason in ORDERED and found.reason is not past.reason and not explained:
             return Unknown(_ORDERED)
