@@ -52,6 +52,12 @@ class BoundedServer(ThreadingHTTPServer):
         self._open.pop(request, None)
         super().shutdown_request(request)
 
+    def shutdown(self) -> None:
+        """Take no more connections, at once: the end of the listener wakes the thread that waits at it."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        super().shutdown()
+
     def head_is_read(self, request: socket.socket) -> None:
         """Called by an exchange: what is asked is known, so it is no longer up to the client."""
         connection = self._open.get(request)
