@@ -11,36 +11,11 @@ import pytest
 
 from extauthz.cli.demo_stack import Server, start_server
 from tests.authorization_server import AuthorizationServer
+from tests.documents import ACCOUNTS, introspected
 from tests.envoy.gateway import Gateway, Launch
 from tests.envoy.variants import Variant
 
 CACHE_SECONDS = 2
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec:
-  issuer: https://login.bank.test
-  audiences: [accounts]
-  introspection: {endpoint: "ENDPOINT", only: true, cacheSeconds: CACHE, negativeCacheSeconds: 0}
----
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: api}
-spec:
-  match: {hosts: [api.banking.local]}
-  authentication: {issuers: [bank]}
----
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: readers}
-spec:
-  effect: allow
-  rules:
-  - name: read
-    from: [{scopes: [accounts]}]
-    to: [{methods: [GET]}]
-"""
 TOKEN = "7Fjfp0ZBr1KtDRbnfVdmIw"
 BEARER = [("authorization", f"Bearer {TOKEN}")]
 
@@ -78,8 +53,9 @@ def idp() -> Iterator[Issuer]:
 def server(tmp_path: Path, idp: Issuer) -> Iterator[Server]:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    text = BUNDLE.replace("ENDPOINT", idp.endpoint).replace("CACHE", str(CACHE_SECONDS))
-    (bundle / "bundle.yaml").write_text(text)
+    cached = f"only: true, cacheSeconds: {CACHE_SECONDS}, negativeCacheSeconds: 0"
+    asked = introspected(idp.endpoint, cached, "api.banking.local")
+    (bundle / "bundle.yaml").write_text(f"{asked}---{ACCOUNTS}")
     (tmp_path / "secret").write_text("s3cret")
     settings = [
         f"introspection.clients={{bank: {{clientId: rs, clientSecretFile: {tmp_path / 'secret'}}}}}",

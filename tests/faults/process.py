@@ -16,24 +16,7 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.wire.twin import Answer, Check, build_check, read_answer
-
-POLICY = """
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
----
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: readers}
-spec:
-  effect: allow
-  rules:
-  - name: read
-    to: [{methods: [GET], paths: [/public/**]}]
-"""
+from tests.documents import PUBLIC
 
 
 class Started:
@@ -43,7 +26,7 @@ class Started:
         self.directory = directory
         self.bundle = directory / "bundle"
         self.bundle.mkdir(parents=True)
-        (self.bundle / "bundle.yaml").write_text(POLICY)
+        (self.bundle / "bundle.yaml").write_text(PUBLIC)
         self.journal = directory / "journal"
         self.ports = directory / "ports.json"
         self.set: dict[str, Any] = {

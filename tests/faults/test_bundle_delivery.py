@@ -22,8 +22,9 @@ import trustme
 
 from extauthz.bundle import Package, pack
 from tests.archives import HOSTILE, Signer, with_member, zip_bomb
+from tests.documents import PUBLIC
 from tests.faults.bundle_server import BundleServer, cut_off
-from tests.faults.process import POLICY, Started, until
+from tests.faults.process import Started, until
 from tests.registry import Registry
 
 TESTED = """
@@ -40,7 +41,7 @@ spec:
 OWN, EXPIRED, STRANGER = Signer(), Signer(), Signer()
 
 
-def files(revision: str = "r1", policy: str = POLICY, outcome: str = "allow", **more: str) -> dict[str, bytes]:
+def files(revision: str = "r1", policy: str = PUBLIC, outcome: str = "allow", **more: str) -> dict[str, bytes]:
     about = f"apiVersion: extauthz.io/v1\nkind: Bundle\nmetadata: {{name: small}}\nspec: {{revision: {revision}}}\n"
     texts = {"bundle.yaml": about, "policy.yaml": policy + TESTED.replace("OUTCOME", outcome)}
     return {**{name: text.encode() for name, text in texts.items()}, **{k: v.encode() for k, v in more.items()}}
@@ -154,17 +155,17 @@ BROKEN: Mapping[str, tuple[Callable[[], bytes], str, str]] = {
     "deep YAML": (lambda: signed(**{"deep.yaml": "[" * 100_000}), "parse", "deep.yaml:1: nested more than 64 levels"),
     "duplicate keys": (lambda: signed(**{"z.yaml": "a: 1\na: 2\n"}), "parse", "z.yaml:2: key `a` is already set"),
     "unknown field": (
-        lambda: signed(policy=POLICY.replace("effect: allow", "effekt: allow")),
+        lambda: signed(policy=PUBLIC.replace("effect: allow", "effekt: allow")),
         "parse",
         "policy.yaml:13: spec.effekt: unknown field `effekt`, did you mean `effect`?",
     ),
     "two profiles for a route": (
-        lambda: signed(policy=POLICY + "---" + POLICY.replace("{name: open}", "{name: more}").partition("---")[0]),
+        lambda: signed(policy=PUBLIC + "---" + PUBLIC.replace("{name: open}", "{name: more}").partition("---")[0]),
         "lint",
         "is already a route of profile",
     ),
     "condition that does not compile": (
-        lambda: signed(policy=POLICY + "    condition: no.such.thing == 1\n"),
+        lambda: signed(policy=PUBLIC + "    condition: no.such.thing == 1\n"),
         "compile",
         "policy.yaml:17: spec.rules[0].condition",
     ),
@@ -315,7 +316,7 @@ def test_a_copy_on_disk_that_was_changed_is_not_put_in_force(served: Delivered, 
     source.down()
     (archive,) = (served.state / "revisions").glob("*.tar.gz")
     about = archive.with_name(archive.name.replace(".tar.gz", ".json"))
-    forged = STRANGER.archive(files(policy=POLICY.replace("/public/**", "/**")), 9)
+    forged = STRANGER.archive(files(policy=PUBLIC.replace("/public/**", "/**")), 9)
     archive.write_bytes(forged)
     about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": sha256(forged).hexdigest()}))
     served.ports.unlink()

@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from tests.archives import Signer
+from tests.documents import PUBLIC
 from tests.faults.bundle_server import BundleServer
-from tests.faults.process import POLICY, until
+from tests.faults.process import until
 from tests.faults.test_bundle_delivery import OWN, Delivered, files
 
 STRANGER = Signer()
-STRICTER = POLICY.replace("/public/**", "/public/a")
+STRICTER = PUBLIC.replace("/public/**", "/public/a")
 
 
 class Compared(Delivered):

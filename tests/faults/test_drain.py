@@ -20,28 +20,14 @@ import pytest
 
 from extauthz.wire.twin import Answer, Check, build_check, read_answer
 from tests.authorization_server import AuthorizationServer, body
+from tests.documents import ACCOUNTS, introspected
 from tests.faults.process import Started, until
 from tests.unit.identity.proofs import a_proof, hash_of, thumbprint_of
 from tests.unit.identity.tokens import EC
 from tests.unit.sources.test_redis_replay import Server as Redis
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec:
-  issuer: https://login.bank.test
-  audiences: [accounts]
-  introspection: {endpoint: "ENDPOINT", only: true, timeoutSeconds: 20}
----
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: api}
-spec:
-  match: {hosts: [api.test], paths: [/**]}
-  authentication: {issuers: [bank]}
----
+PROVEN = """
 apiVersion: extauthz.io/v1
 kind: SecurityProfile
 metadata: {name: proven}
@@ -49,13 +35,6 @@ spec:
   match: {hosts: [proven.test], paths: [/**]}
   authentication: {issuers: [bank]}
   senderConstraint: {accept: [dpop]}
----
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: readers}
-spec:
-  effect: allow
-  rules: [{name: scope, from: [{scopes: [accounts]}]}]
 """
 WAITING = 8
 
@@ -65,7 +44,9 @@ class Waiting(Started):
 
     def __init__(self, directory: Path, issuer: AuthorizationServer, transport: str) -> None:
         super().__init__(directory)
-        (self.bundle / "bundle.yaml").write_text(BUNDLE.replace("ENDPOINT", issuer.endpoint))
+        (self.bundle / "bundle.yaml").write_text(
+            "---".join((introspected(issuer.endpoint, "only: true, timeoutSeconds: 20"), PROVEN, ACCOUNTS))
+        )
         (directory / "secret").write_text("s3cret")
         self.issuer, self.gate = issuer, threading.Event()
         self.set |= {

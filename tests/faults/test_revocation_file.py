@@ -13,14 +13,7 @@ from typing import Any
 
 import pytest
 
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
-"""
+from tests.documents import OPEN
 
 
 class Process:
@@ -29,7 +22,7 @@ class Process:
     def __init__(self, directory: Path) -> None:
         self.directory, self.socket, self.file = directory, directory / "control.sock", directory / "revoked"
         (directory / "bundle").mkdir()
-        (directory / "bundle" / "bundle.yaml").write_text(BUNDLE)
+        (directory / "bundle" / "bundle.yaml").write_text(OPEN)
         self.set: dict[str, Any] = {
             "listen.address": "127.0.0.1:0",
             "admin.address": "127.0.0.1:0",

@@ -15,7 +15,8 @@ import httpx
 import pytest
 import trustme
 
-from tests.faults.process import POLICY, Started, until
+from tests.documents import PUBLIC
+from tests.faults.process import Started, until
 
 ISSUER = """
 ---
@@ -96,14 +97,14 @@ def test_without_a_bundle_it_runs_undecided_and_not_ready_and_recovers_by_itself
 
 
 def test_an_invalid_bundle_is_reported_once_and_replaced_by_a_valid_one(server: Started) -> None:
-    (server.bundle / "bundle.yaml").write_text(POLICY.replace("effect: allow", "effect: alow"))
+    (server.bundle / "bundle.yaml").write_text(PUBLIC.replace("effect: allow", "effect: alow"))
     server.serve()
     assert (503, ["no bundle is in force"]) == server.ready()
     found = httpx.get(f"{server.admin}/status").json()["bundle"]
     assert "rejected" == found["lastResult"]
     assert "bundle.yaml:13: spec.effect" in found["lastFindings"][0]
     time.sleep(0.5)
-    (server.bundle / "bundle.yaml").write_text(POLICY)
+    (server.bundle / "bundle.yaml").write_text(PUBLIC)
     assert until(lambda: server.ready() == (200, []))
     lines = server.stop()[1]
     assert 1 == len([line for line in lines if line["message"] == "bundle rejected"])
@@ -119,7 +120,7 @@ def test_a_bad_change_leaves_the_good_bundle_in_force(server: Started) -> None:
 
 
 def test_with_unreachable_keys_it_runs_and_is_not_ready(server: Started) -> None:
-    (server.bundle / "bundle.yaml").write_text(POLICY + ISSUER)
+    (server.bundle / "bundle.yaml").write_text(PUBLIC + ISSUER)
     server.serve()
     assert (503, ["the keys of issuer `idp` have not been loaded yet"]) == server.ready()
     assert "NOT_SERVING" == server.health()

@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from extauthz.cli.ctl import command
 from extauthz.journal import verify
 from extauthz.wire.twin import Answer, Check, Peer, build_check, read_answer
-from tests.faults.process import POLICY, Started, until
+from tests.documents import PUBLIC
+from tests.faults.process import Started, until
 
 FRONT = "spiffe://cluster.local/ns/web/sa/front"
 WHO = ("--operator", "operator-1", "--reason", "INC-1")
@@ -325,7 +326,7 @@ def test_the_file_of_revocations_belongs_to_one_server(server: Workers, tmp_path
 
 
 def test_a_new_bundle_reaches_every_worker(running: Workers) -> None:
-    (running.bundle / "bundle.yaml").write_text(POLICY.replace("/public/**", "/open/**"))
+    (running.bundle / "bundle.yaml").write_text(PUBLIC.replace("/public/**", "/open/**"))
     assert until(lambda: not running.ask_worker(0).allowed and not running.ask_worker(1).allowed)
     assert all(running.ask_worker(worker, "/open/a").allowed for worker in (0, 1))
 
@@ -333,7 +334,7 @@ def test_a_new_bundle_reaches_every_worker(running: Workers) -> None:
 def test_what_workers_compare_is_added_up_and_judged_together(server: Workers) -> None:
     candidate = server.directory / "candidate"
     candidate.mkdir()
-    (candidate / "bundle.yaml").write_text(POLICY.replace("/public/**", "/public/a"))
+    (candidate / "bundle.yaml").write_text(PUBLIC.replace("/public/**", "/public/a"))
     server.set |= {
         "bundle.candidate.directory": candidate,
         "bundle.candidate.maxShare": 1,

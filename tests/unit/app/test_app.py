@@ -17,25 +17,9 @@ from extauthz.app import Addresses, Server, StartError, build
 from extauthz.journal import verify
 from extauthz.settings import load_settings
 from extauthz.wire.twin import Answer, Check, build_check, read_answer
+from tests.documents import PUBLIC
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
----
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: readers}
-spec:
-  effect: allow
-  rules:
-  - name: read
-    to: [{methods: [GET], paths: [/public/**]}]
-"""
 
 
 class Running:
@@ -45,7 +29,7 @@ class Running:
         self.directory = directory
         self.bundle = directory / "bundle"
         self.bundle.mkdir(parents=True, exist_ok=True)
-        (self.bundle / "bundle.yaml").write_text(BUNDLE)
+        (self.bundle / "bundle.yaml").write_text(PUBLIC)
         self.journal = directory / "journal"
         values = {
             "listen.address": "127.0.0.1:0",
@@ -112,7 +96,7 @@ def test_checks_are_counted_by_reason_in_metrics_and_status(running: Running) ->
 
 def test_a_changed_bundle_is_in_force_within_two_seconds_and_on_record(running: Running) -> None:
     before = running.status()["bundle"]["digest"]
-    (running.bundle / "bundle.yaml").write_text(BUNDLE.replace("/public/**", "/open/**"))
+    (running.bundle / "bundle.yaml").write_text(PUBLIC.replace("/public/**", "/open/**"))
     began = time.monotonic()
     assert until(lambda: not running.ask().allowed)
     assert time.monotonic() - began < 2
@@ -132,7 +116,7 @@ def test_dp_19_new_keys_of_nonces_are_in_force_and_on_record_without_a_restart(t
         file.write_text(f"{'n' * 44}\n{'o' * 44}")
         assert until(lambda: running.nonces() == (b"n" * 44, b"o" * 44))
         file.write_text("")
-        (running.bundle / "bundle.yaml").write_text(BUNDLE.replace("/public/**", "/open/**"))
+        (running.bundle / "bundle.yaml").write_text(PUBLIC.replace("/public/**", "/open/**"))
         assert until(lambda: running.ask("/open/a").allowed)
         assert (b"n" * 44, b"o" * 44) == running.nonces()
     finally:

@@ -15,18 +15,11 @@ from extauthz.journal import verify
 from extauthz.journal.candidates import CandidateEvent, read_candidate
 from extauthz.settings import load_settings
 from extauthz.wire.twin import Answer, Check, build_check, read_answer
+from tests.documents import OPEN
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-PROFILE = """
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
-"""
 LIVE = (
-    PROFILE
+    OPEN
     + """---
 apiVersion: extauthz.io/v1
 kind: AccessPolicy
@@ -42,7 +35,7 @@ spec:
 )
 # Without `news`, with `/drafts`, and with another header for `/public/priced`.
 CANDIDATE = (
-    PROFILE
+    OPEN
     + """---
 apiVersion: extauthz.io/v1
 kind: AccessPolicy

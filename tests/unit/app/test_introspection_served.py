@@ -14,31 +14,10 @@ from extauthz.app import StartError, build
 from extauthz.settings import SettingsError, load_settings
 from extauthz.wire.twin import Answer, Check, build_check, read_answer
 from tests.authorization_server import AuthorizationServer, body, slow
+from tests.documents import OPEN, introspected
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec:
-  issuer: https://login.bank.test
-  audiences: [accounts]
-  introspection: {endpoint: "ENDPOINT", only: true, cacheSeconds: 1, timeoutSeconds: 2}
----
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: api}
-spec:
-  match: {hosts: [api.test], paths: [/**]}
-  authentication: {issuers: [bank]}
----
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
----
+READERS = """
 apiVersion: extauthz.io/v1
 kind: AccessPolicy
 metadata: {name: readers}
@@ -88,7 +67,8 @@ class Running:
 
 
 def policies(issuer: AuthorizationServer) -> str:
-    return BUNDLE.replace("ENDPOINT", issuer.endpoint)
+    asked = introspected(issuer.endpoint, "only: true, cacheSeconds: 1, timeoutSeconds: 2")
+    return f"{asked}---{OPEN}---{READERS}"
 
 
 def active(**changes: Any) -> dict[str, Any]:

@@ -10,15 +10,13 @@ from extauthz.model.decision import Allow, Deny, Evidence
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Facts, Peer
 from extauthz.wire import InboundOptions, read_check
+from tests.documents import SIGNED
 from tests.engine import Engine
 from tests.properties.recording import NOW, decide, record, world_of
 
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec: {preset: rfc9068, issuer: "https://idp.test", jwks: {uri: "https://idp.test/c"}, audiences: [bank], requireClaims: []}
----
+BUNDLE = (
+    SIGNED
+    + """---
 apiVersion: extauthz.io/v1
 kind: SecurityProfile
 metadata: {name: bank}
@@ -32,6 +30,7 @@ kind: AccessPolicy
 metadata: {name: readers}
 spec: {effect: allow, rules: [{name: read, to: [{methods: [GET]}]}]}
 """
+)
 DENY_ALL = """
 ---
 apiVersion: extauthz.io/v1

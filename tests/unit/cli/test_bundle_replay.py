@@ -15,14 +15,12 @@ from extauthz.journal import Journal, JournalIdentity, JournalOptions
 from extauthz.sources import Live, Ports
 from extauthz.transport import Arrival
 from extauthz.wire import InboundOptions, OutboundOptions
+from tests.documents import SIGNED
 from tests.engine import Engine
 
-OLD = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec: {preset: rfc9068, issuer: "https://idp.test", jwks: {uri: "https://idp.test/c"}, audiences: [bank], requireClaims: []}
----
+OLD = (
+    SIGNED
+    + """---
 apiVersion: extauthz.io/v1
 kind: SecurityProfile
 metadata: {name: bank}
@@ -43,6 +41,7 @@ spec:
     to: [{paths: [/public]}]
     when: [{key: "request.headers[x-channel]", values: [mobile, branch]}]
 """
+)
 ASKED = [("/customers/u-1", "u-1", {}), ("/customers/u-2", "u-1", {}), ("/customers/u-2", "u-2", {})]
 ASKED += [("/public", "", {"x-channel": "mobile"}), ("/public", "", {"x-channel": "web"}), ("/public", "", {})]
 DENY = """

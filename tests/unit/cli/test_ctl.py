@@ -20,28 +20,22 @@ from extauthz.app import build
 from extauthz.cli.ctl import command
 from extauthz.settings import load_settings
 from extauthz.wire.twin import Answer, Check, Peer, build_check, read_answer
+from tests.documents import OPEN
 
 FRONT = "spiffe://cluster.local/ns/web/sa/front"
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
----
+BUNDLE = f"""{OPEN}---
 apiVersion: extauthz.io/v1
 kind: AccessPolicy
-metadata: {name: front}
+metadata: {{name: front}}
 spec:
   effect: allow
-  rules: [{name: any, from: [{principals: ["spiffe://cluster.local/*"]}]}]
+  rules: [{{name: any, from: [{{principals: ["spiffe://cluster.local/*"]}}]}}]
 ---
 apiVersion: extauthz.io/v1
 kind: Revocation
-metadata: {name: old}
+metadata: {{name: old}}
 spec:
-  entries: [{client: gone}, {client: over, until: 2001-01-01T00:00:00Z}]
+  entries: [{{client: gone}}, {{client: over, until: 2001-01-01T00:00:00Z}}]
 """
 WHO = ("--operator", "operator-1", "--reason", "INC-1")
 SERVICE = ("revoke", "--service", FRONT, "--until", "1h")

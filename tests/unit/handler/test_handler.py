@@ -21,35 +21,20 @@ from extauthz.sources import Live
 from extauthz.transport import Arrival
 from extauthz.wire import InboundOptions, OutboundOptions
 from extauthz.wire.twin import Answer, Check, build_check, build_connection, read_answer
+from tests.documents import PUBLIC
 
 NOW = 1_800_000_000.0
 SECRET = "Bearer eyJsecret"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-BUNDLE = b"""
+BUNDLE = f"""{PUBLIC}---
 apiVersion: extauthz.io/v1
 kind: SecurityProfile
-metadata: {name: open}
+metadata: {{name: lenient}}
 spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
----
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: lenient}
-spec:
-  match: {hosts: [lenient.test], paths: [/**]}
-  authentication: {mode: none}
-  audit: {whenUnavailable: proceed}
----
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: readers}
-spec:
-  effect: allow
-  rules:
-  - name: read
-    to: [{methods: [GET], paths: [/public/**]}]
-"""
+  match: {{hosts: [lenient.test], paths: [/**]}}
+  authentication: {{mode: none}}
+  audit: {{whenUnavailable: proceed}}
+""".encode()
 
 
 class Kept:

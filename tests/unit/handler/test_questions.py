@@ -35,21 +35,14 @@ from extauthz.sources import Live
 from extauthz.transport import Arrival
 from extauthz.wire import InboundOptions, OutboundOptions
 from extauthz.wire.twin import Check, build_check, read_answer
+from tests.documents import OPEN
 
 NOW = 1_800_000_000.0
 OPAQUE = IntrospectToken("bank", "7Fjfp0ZBr1KtDRbnfVdmIw")
 PROOF = FirstUse(b"k", int(NOW) + 60)
 NOBODY = Nobody()
 UNKNOWN = Undecided(Reason.INTROSPECTION_UNAVAILABLE)
-BUNDLE = b"""
-apiVersion: extauthz.io/v1
-kind: SecurityProfile
-metadata: {name: open}
-spec:
-  match: {hosts: [open.test], paths: [/**]}
-  authentication: {mode: none}
-"""
-WORLD = read_bundle({"bundle.yaml": BUNDLE}, NoTokenCache()).snapshot
+WORLD = read_bundle({"bundle.yaml": OPEN.encode()}, NoTokenCache()).snapshot
 
 
 class Scripted:

@@ -13,15 +13,13 @@ from extauthz.generated.extauthz.v1.journal_pb2 import Record
 from extauthz.journal.chain import GENESIS, seal
 from extauthz.journal.options import JournalOptions
 from extauthz.wire import InboundOptions, read_check
+from tests.documents import SIGNED
 from tests.engine import Engine
 from tests.properties.recording import NOW, decide, record
 
-BUNDLE = """
-apiVersion: extauthz.io/v1
-kind: Issuer
-metadata: {name: bank}
-spec: {preset: rfc9068, issuer: "https://idp.test", jwks: {uri: "https://idp.test/c"}, audiences: [bank], requireClaims: []}
----
+BUNDLE = (
+    SIGNED
+    + """---
 apiVersion: extauthz.io/v1
 kind: SecurityProfile
 metadata: {name: bank}
@@ -45,6 +43,7 @@ spec:
   - name: other
     when: [{key: "request.headers[authorization]", notValues: [x]}, {key: "request.headers[cookie]", notValues: [x]}]
 """
+)
 
 
 @pytest.fixture(scope="module")
