@@ -79,6 +79,7 @@ class AuthorizationServer:
 
         class Own(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # the small answer must not wait for an ACK
 
             def setup(self) -> None:
                 owner.connections += 1

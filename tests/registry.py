@@ -26,6 +26,7 @@ def digest_of(content: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the small answer must not wait for an ACK
     owner: ClassVar["Registry"]
 
     def do_GET(self) -> None:

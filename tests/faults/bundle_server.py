@@ -17,6 +17,7 @@ Respond = Callable[[BaseHTTPRequestHandler], None]
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the small answer must not wait for an ACK
     owner: ClassVar["BundleServer"]
 
     def setup(self) -> None:

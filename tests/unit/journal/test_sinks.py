@@ -71,13 +71,19 @@ def test_a_sink_that_stands_still_never_slows_the_path(journals: Journals, tmp_p
     assert time.monotonic() - started < 5
     assert journal.status().sinks[0].lag >= 2000
     reader = os.open(pipe, os.O_RDONLY)
+    closed = threading.Event()
+
+    def drain() -> None:
+        while not closed.is_set():
+            if not os.read(reader, 1 << 20):
+                time.sleep(0.005)  # between two deliveries nobody holds the other end
+
     try:
         assert until(lambda: bool(os.read(reader, 1 << 20)) and journal.status().sinks[0].lag < 2000)
     finally:
-        threading.Thread(
-            target=lambda: [None for _ in iter(lambda: os.read(reader, 1 << 20), b"")], daemon=True
-        ).start()
+        threading.Thread(target=drain, daemon=True).start()
         journal.close()
+        closed.set()
 
 
 def test_a_sink_that_fails_is_noted_once_and_delivers_all_when_it_recovers(journals: Journals, tmp_path: Path) -> None:
