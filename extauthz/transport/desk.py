@@ -17,8 +17,8 @@ from extauthz.model.reasons import Reason
 from extauthz.transport.admission import Queue
 from extauthz.transport.aside import Aside
 from extauthz.transport.contract import Answerer, Arrival, Later, OnShed, Spare, TransportOptions
-from extauthz.transport.core import Call
 from extauthz.transport.fair import share_out
+from extauthz.transport.http2.call import Call
 
 log = logging.getLogger("extauthz.transport")
 
@@ -61,22 +61,20 @@ class Desk:
         """
         return not self._queue.stands and len(self.ready) >= (_BATCH if more_may_come else 1)
 
-    def admits(self, call: Call, coming: int) -> bool:
-        """Whether there is a place for a call that has begun, beside the `coming`; refuses it where there is none."""
-        if call.deadline is not None and call.deadline <= time.time():  # the caller has given up already
+    def put(self, call: Call) -> None:
+        """Take a call whose message has come; refuse it where there is no place."""
+        if call.raw is None:  # not one message: nobody asked a question
+            call.reply(self._refusal(Reason.REQUEST_MALFORMED))
+        elif call.deadline is not None and call.deadline <= time.time():  # the caller has given up already
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
-        elif self._queue.is_full(coming + len(self.ready)):
+        elif self._queue.is_full(len(self.ready)):
             self._shed(call, "queue", Reason.OVERLOADED)
         else:
-            return True
-        return False
-
-    def put(self, call: Call) -> None:
-        """Take a call whose message has come."""
-        if call.raw is None:  # cancelled, or not a unary call: nobody reads the answer, or nobody asked a question
-            call.reply(self._refusal(Reason.REQUEST_MALFORMED))
-        else:
             self.ready.append(call)
+
+    def crowd(self, call: Call) -> None:
+        """Refuse a call whose message has not come, for too many have begun."""
+        self._shed(call, "queue", Reason.OVERLOADED)
 
     def nobody_waits(self) -> None:
         """The loop had to wait for the next event."""
@@ -169,7 +167,7 @@ class Desk:
         if answerer is None:
             return [self._last_resort] * len(calls)
         now = time.monotonic()
-        arrivals = [Arrival(call.raw or b"", call.deadline, _traceparent(call), now - call.begun) for call in calls]
+        arrivals = [Arrival(call.raw or b"", call.deadline, call.traceparent, now - call.begun) for call in calls]
         try:
             answers = answerer.answer_all(arrivals)
             if len(answers) == len(calls):
@@ -194,7 +192,7 @@ class Desk:
 
     def _step_aside(self, call: Call, later: Later) -> None:
         """In a thread that may wait; where none is free, here and without waiting."""
-        if not self.aside.run(lambda: self._finish(later), call.reply):
+        if not self.aside.run(lambda: self._finish(later), call.reply_later):
             call.reply(self._finish(later))
 
     def _finish(self, later: Later) -> bytes:
@@ -234,10 +232,3 @@ def _glance(look: Callable[[bytes], Seen], call: Call, otherwise: Seen) -> Seen:
     except Exception:
         log.exception("a check that waits could not be looked at")
         return otherwise
-
-
-def _traceparent(call: Call) -> str:
-    for key, value in call.metadata:
-        if key == "traceparent":
-            return value if isinstance(value, str) else ""
-    return ""

@@ -41,6 +41,24 @@ def claim(address: Address) -> None:
         raise _unusable(address, error.strerror or str(error)) from error
 
 
+def listener(address: Address) -> tuple[socket.socket, Address]:
+    """Take the address: a socket that does not listen yet, and the address with its actual port. Raises OSError."""
+    claim(address)
+    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if address.path:
+            with socket_permissions():
+                sock.bind(address.path)
+            return sock, address
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address.host, address.port))
+        return sock, Address(address.host, sock.getsockname()[1])
+    except OSError as error:  # taken between the claim and now
+        sock.close()
+        raise _unusable(address, error.strerror or str(error)) from error
+
+
 def _unusable(address: Address, why: str) -> OSError:
     return OSError(f"cannot listen on `{address}`: {why[:1].lower()}{why[1:]}")
 

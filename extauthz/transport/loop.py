@@ -1,42 +1,46 @@
-"""The transport on grpc's core alone: one thread polls one queue of events and decides inline.
+"""The transport on an HTTP/2 of our own: one thread reads what has come, decides it inline and sends the answers.
 
-Rule 1: the loop moves calls between grpc's core and the desk; what is decided when is the desk's business.
+Rule 1: the loop moves calls between connections and the desk; what is decided when is the desk's business.
 Rule 2: a Check ends in bytes or, when the client has cancelled it, in nothing; never in a gRPC error.
 Rule 3: whatever fails, the loop goes on: a server whose loop has ended would take calls and answer none.
 """
 
 import logging
+import os
+import select
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import grpc
-
-from extauthz.model.addresses import Address, parse_address
-from extauthz.transport.arguments import channel_arguments
+from extauthz.model.addresses import parse_address
 from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, Spare, TransportOptions
-from extauthz.transport.core import Call, CoreServer, Event, Progress, Stopped
 from extauthz.transport.desk import Desk
-from extauthz.transport.listen import ListenOptions, claim, socket_permissions
+from extauthz.transport.http2.call import Call
+from extauthz.transport.http2.clocks import Clocks
+from extauthz.transport.http2.door import Door
+from extauthz.transport.http2.hub import Hub
+from extauthz.transport.http2.link import Link
+from extauthz.transport.http2.status import TOO_MANY
+from extauthz.transport.listen import ListenOptions, listener
 from extauthz.transport.loop_health import METHODS, LoopHealth
-from extauthz.transport.tls import server_credentials
+from extauthz.transport.tls import server_context
 
 log = logging.getLogger("extauthz.transport")
 
 CHECK = f"/{SERVICE}/{METHOD}"
-# Calls that may begin before the loop looks; more only costs memory.
-_OUTSTANDING = 64
 _WAITED_SECONDS = 20e-6  # to take an event that was there takes a quarter of it
-_LOOK_SECONDS = 0.25  # how often calls are looked at whose message has not come
-# After so many events all has its turn, though more are there: calls that somebody opens and resets as fast as
-# the loop can look at them must not hold up those that have come (T-64).
-_MOST_EVENTS = 1024
-_MOST_HEALTH = 256  # calls to health whose message has not come
+_LOOK_SECONDS = 0.25  # how often the clocks of connections are looked at
+# Where the queue stands, all that is here is looked at before anything is decided, but so often at most: who sends
+# without end must not hold up those whose calls have come (T-64).
+_MOST_LOOKS = 16
+_MOST_EVENTS = 64  # connections in one look
+_STOP_SECONDS = 2.0  # beyond the grace
 
 
 class LoopTransport:
-    """One server of grpc's core behind the transport contract."""
+    """A server of gRPC behind the transport contract."""
 
     def __init__(
         self,
@@ -45,23 +49,28 @@ class LoopTransport:
         last_resort: bytes,
         on_shed: OnShed,
     ) -> None:
-        """Nothing is opened yet. Raises TlsError for bad TLS files, UnfitCoreError for a grpcio that is unfit."""
+        """Nothing is opened yet. Raises TlsError for bad TLS files."""
         self._address = parse_address(listen.address)
-        self._credentials = server_credentials(listen.tls) if listen.tls else None
+        self._context = server_context(listen.tls) if listen.tls else None
         self._options = options
-        self._health = LoopHealth()
-        self._core = CoreServer((CHECK, *METHODS), channel_arguments(options), _OUTSTANDING)
         self._desk = Desk(options, last_resort, on_shed)
-        self._open: dict[Call, None] = {}  # begun, their message has not come; in the order they came
-        self._open_health: dict[Call, None] = {}  # the same of those that ask for health
-        self._events = 0  # since all had its turn
+        routes = {CHECK: self._desk.put}
+        self._hub = Hub(options, routes, self._crowd)
+        self._health = LoopHealth(self._hub.post)
+        routes.update(dict.fromkeys(METHODS, self._health.answer))
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._links: dict[Link, Clocks] = {}
+        self._looks = 0  # since the desk had its turn
+        self._next_look = 0.0
+        self._ends = 0.0  # when a stop stops waiting; 0 before
         self._stopped = False
+        self._door: Door | None = None
         self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
 
     @property
     def inflight(self) -> int:
         """Checks at work or waiting now."""
-        return len(self._open) + self._desk.count
+        return self._hub.coming + self._desk.count
 
     @property
     def waiting(self) -> int:
@@ -75,19 +84,21 @@ class LoopTransport:
 
     def bind(self) -> str:
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
-        claim(self._address)
-        with socket_permissions():
-            port = self._core.add_port(str(self._address), self._credentials)
-        if not port:  # taken between the claim and now
-            message = f"cannot listen on `{self._address}`: address already in use"
-            raise OSError(message)
-        return str(self._address) if self._address.path else str(Address(self._address.host, port))
+        sock, address = listener(self._address)
+        self._door = Door(sock, self._context, self._is_full, self._admit)
+        return str(address)
 
     def start(self, answerer: Answerer, spare: Spare | None = None) -> None:
         """Begin to answer; health is NOT_SERVING until told otherwise. `spare` is done in spare time."""
         self._desk.answerer, self._desk.spare = answerer, spare
-        self._core.start()
+        self._poller = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._bell, select.EPOLLIN)
+        self._handlers[self._bell] = self._on_bell
+        self._hub.wake_by(self._ring)
         self._thread.start()
+        if self._door:
+            self._door.open()
 
     def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a state, not a switch
         """What grpc.health.v1 answers from now on."""
@@ -98,100 +109,97 @@ class LoopTransport:
         if self._stopped:
             return
         self._stopped = True
-        self._health.set(serving=False)
+        if self._door:
+            self._door.close()
         if self._desk.answerer is None:
-            self._core.start()  # grpc lets go of a bound address only when a server that ran stops
-            self._thread.start()
-        self._health.close()
-        self._core.shutdown()
-        self._thread.join(grace)
-        if self._thread.is_alive():
-            self._core.cancel_all()
-            self._thread.join(1.0)
-        if not self._thread.is_alive():  # here, not there: the two calls above must have come back before
-            self._desk.aside.close(self._core.close)
+            return
+        self._health.set(serving=False)
+        self._hub.post(lambda: self._leave(grace))
+        self._thread.join(grace + _STOP_SECONDS)
+        self._desk.aside.close(lambda: None)
+
+    # --- the door's thread
+
+    def _is_full(self) -> bool:
+        return len(self._links) >= self._options.max_connections
+
+    def _admit(self, sock: socket.socket) -> None:
+        self._hub.post(lambda: self._begin(sock))
 
     # --- the loop's thread
 
     def _run(self) -> None:
-        while True:
+        while not self._is_over():
             try:
-                if self._take():
-                    return
+                self._turn()
             except BaseException:  # rule 3
                 log.exception("the loop of checks failed, and goes on")
+        for link in list(self._links):
+            link.close()
+        self._poller.close()
 
-    def _take(self) -> bool:
-        """Take one event and do what is due; whether it was the last."""
-        event = self._next()
-        kind = event.__class__
-        if kind is Call:
-            self._on_call(event)  # type: ignore[arg-type]
-        elif event is None:
-            self._turn(more_is_here=False)
-        elif kind is Progress:
-            self._health.progress(event)  # type: ignore[arg-type]
-        elif kind is Stopped:
-            return True
-        del event  # see CoreServer.poll
-        self._events += 1
-        if self._events >= _MOST_EVENTS:
-            self._turn(more_is_here=True)
-        elif self._desk.ready and self._desk.is_due(more_may_come=bool(self._open)):
-            self._desk.work(more_is_here=True)
-        return False
+    def _turn(self) -> None:
+        """Take what has come, decide, and send the answers."""
+        desk, hub = self._desk, self._hub
+        events = self._next()
+        hub.tick()
+        handlers = self._handlers
+        for fd, what in events:
+            handler = handlers.get(fd)
+            if handler is not None:  # closed in this very turn
+                handler(what)
+        self._looks += 1
+        if not events or self._looks >= _MOST_LOOKS or (desk.ready and desk.is_due(more_may_come=False)):
+            self._looks = 0
+            desk.work(more_is_here=bool(events))
+        if hub.now >= self._next_look:
+            self._next_look = hub.now + _LOOK_SECONDS
+            for clocks in list(self._links.values()):
+                clocks.look()
+        while hub.dirty:
+            hub.dirty.pop().flush()
 
-    def _turn(self, *, more_is_here: bool) -> None:
-        self._events = 0
-        self._desk.work(more_is_here=more_is_here)
-        self._give_up(self._open)
-        self._give_up(self._open_health)
-
-    def _next(self) -> Event:
-        """The next event; having waited for it means that nobody was waiting for us."""
+    def _next(self) -> list[tuple[int, int]]:
+        """The next events; having waited for them means that nobody was waiting for us."""
         desk = self._desk
         if desk.ready or desk.costly or (desk.spare is not None and desk.spare.is_there):
-            # The sending of an answer leaves a wake-up behind, which ends the next look before it gets to the sockets.
-            event = self._core.poll(0.0)
-            return self._core.poll(0.0) if event is None else event
-        # Until a call may have to be given up.
-        until = time.time() + _LOOK_SECONDS if self._open or self._open_health else None
+            return self._poller.poll(0, _MOST_EVENTS)
         before = time.monotonic()
-        event = self._core.poll(until)
+        events = self._poller.poll(_LOOK_SECONDS if self._links else None, _MOST_EVENTS)
         if time.monotonic() - before > _WAITED_SECONDS:
-            self._desk.nobody_waits()
-        return event
+            desk.nobody_waits()
+        return events
 
-    def _on_call(self, call: Call) -> None:
-        if call.received:
-            if call in self._open:  # it was not given up
-                del self._open[call]
-                self._desk.put(call)
-            elif call in self._open_health:  # as above
-                del self._open_health[call]
-                self._health.answer(call)
-        elif call.method == CHECK:
-            if self._desk.admits(call, len(self._open)):
-                self._open[call] = None
-                call.receive()
-        elif call.method:
-            self._begin_health(call)
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
+    def _on_bell(self, _events: int) -> None:
+        os.eventfd_read(self._bell)
+        self._hub.do_posted()
+
+    def _begin(self, sock: socket.socket) -> None:
+        link = Link(self._hub, sock, self._poller, self._forget)
+        self._handlers[link.fd] = link.on_events
+        self._links[link] = Clocks(link)
+        if self._ends:
+            link.close()
+
+    def _crowd(self, call: Call) -> None:
+        """Refuse a call whose message has not come, for too many have begun."""
+        if call.path == CHECK:
+            self._desk.crowd(call)
         else:
-            call.fail(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+            call.fail(TOO_MANY)
 
-    def _begin_health(self, call: Call) -> None:
-        if len(self._open_health) >= _MOST_HEALTH:
-            call.fail(grpc.StatusCode.UNAVAILABLE, "too many at once")
-        else:
-            self._open_health[call] = None
-            call.receive()
+    def _forget(self, link: Link) -> None:
+        del self._handlers[link.fd]
+        del self._links[link]
 
-    def _give_up(self, waiting: dict[Call, None]) -> None:
-        """Cancel calls whose message does not come, so that they cannot hold the places of others (T-64)."""
-        until = time.monotonic() - self._options.message_timeout_seconds
-        while waiting:
-            call = next(iter(waiting))
-            if call.begun > until:
-                return
-            del waiting[call]
-            call.cancel()
+    def _leave(self, grace: float) -> None:
+        self._health.close()
+        self._ends = time.monotonic() + grace + _STOP_SECONDS / 2
+        for clocks in self._links.values():
+            clocks.leave(grace)
+
+    def _is_over(self) -> bool:
+        return bool(self._ends) and (not self._links or time.monotonic() > self._ends)

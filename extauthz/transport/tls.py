@@ -4,8 +4,10 @@ Rule 1: new files are taken only when they load and fit together; otherwise the 
 """
 
 import logging
+import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, Generic, TypeVar
 
 import grpc
 from cryptography import x509
@@ -14,6 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from msgspec import Struct
 
 log = logging.getLogger("extauthz.transport")
+
+Made = TypeVar("Made")
+
+# Of TLS 1.2, what HTTP/2 allows (RFC 9113 section 9.2.2); those of 1.3 are all good.
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _Stamp = tuple[tuple[int, int, int], ...]
 _Files = tuple[bytes, bytes, bytes | None]
@@ -33,12 +40,17 @@ class TlsError(Exception):
 
 def server_credentials(options: TlsOptions) -> grpc.ServerCredentials:
     """Credentials that look at the files at every handshake. Raises TlsError when they cannot be used now."""
-    keeper = _Keeper(options)
+    keeper = _Keeper(options, _configuration)
     return grpc.dynamic_ssl_server_credentials(
-        keeper.first,
+        keeper.made,
         keeper.fetch,  # type: ignore[arg-type]  # grpc documents None as "no change", its type stubs forget it
         require_client_authentication=bool(options.client_ca),
     )
+
+
+def server_context(options: TlsOptions) -> Callable[[], ssl.SSLContext]:
+    """What gives the context for a handshake; it looks at the files each time. Raises TlsError as above."""
+    return _Keeper(options, _context).current
 
 
 def load(options: TlsOptions) -> _Files:
@@ -62,28 +74,33 @@ def load(options: TlsOptions) -> _Files:
     return key_pem, chain_pem, ca_pem
 
 
-class _Keeper:
-    """The configuration in force and the state of the files it came from."""
+class _Keeper(Generic[Made]):
+    """What was made of the files that are in force, and their state then."""
 
-    def __init__(self, options: TlsOptions) -> None:
-        self._options = options
+    def __init__(self, options: TlsOptions, make: Callable[[TlsOptions], Made]) -> None:
+        self._options, self._make = options, make
         self._paths = [Path(name) for name in (options.key, options.certificate, options.client_ca) if name]
         self._stamp = self._now()
-        self.first = _configuration(load(options))
+        self.made = make(options)
 
-    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by grpc at every handshake; None keeps what is in force."""
+    def fetch(self) -> Made | None:
+        """Called at every handshake; None keeps what is in force."""
         stamp = self._now()
         if stamp == self._stamp:
             return None
         self._stamp = stamp  # whatever comes of it: the same bad files are reported once
         try:
-            fresh = _configuration(load(self._options))
+            self.made = self._make(self._options)
         except TlsError as error:
             log.error("the new TLS files are not used, the old stay in force: %s", error)  # noqa: TRY400 - one line
             return None
         log.info("TLS certificate replaced")
-        return fresh
+        return self.made
+
+    def current(self) -> Made:
+        """What is in force now."""
+        self.fetch()
+        return self.made
 
     def _now(self) -> _Stamp:
         return tuple(_stat(path) for path in self._paths)
@@ -98,8 +115,26 @@ def _stat(path: Path) -> tuple[int, int, int]:
     return (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
-def _configuration(files: _Files) -> grpc.ServerCertificateConfiguration:
-    key, chain, client_ca = files
+def _context(options: TlsOptions) -> ssl.SSLContext:
+    _, _, client_ca = load(options)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(options.certificate, options.key)
+        if client_ca is not None:
+            context.load_verify_locations(cadata=client_ca.decode())
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        message = f"the files `{options.certificate}` and `{options.key}` cannot be used together: {error}"
+        raise TlsError(message) from error
+    return context
+
+
+def _configuration(options: TlsOptions) -> grpc.ServerCertificateConfiguration:
+    key, chain, client_ca = load(options)
     return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)
 
 
