@@ -60,7 +60,7 @@ class Envoy:
                 *("--admin-address-path", address),
                 *("--concurrency", "1"),
                 *("--log-level", "warning"),
-                *("--file-flush-interval-msec", "100"),
+                *("--file-flush-interval-msec", "20"),
                 *("--drain-time-s", "1"),
                 "--disable-hot-restart",
             ],

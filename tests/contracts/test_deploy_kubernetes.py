@@ -4,13 +4,15 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils
 
 from extauthz.app.server import LAST_SECONDS
 from extauthz.bundle.read import read_bundle
@@ -31,6 +33,14 @@ LAYERS = [
 # Custom resources, whose schemas no package ships.
 CUSTOM = {"ServiceMonitor"}
 VERSIONS = ["1.30", "1.34", "1.37"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas() -> Iterator[None]:
+    """Each is read once: they are megabytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
 
 
 @pytest.fixture(scope="module", params=LAYERS)

@@ -36,7 +36,7 @@ class Gateway:
                 entry: dict[str, Any] = json.loads(line)
                 if entry["decision_id"] == decision_id:
                     return entry
-            time.sleep(0.05)
+            time.sleep(0.01)
         message = f"no line on {decision_id} in the access log"
         raise AssertionError(message)
 

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from extauthz.cli.demo_processes import Child
 from extauthz.cli.demo_requests import MANAGER, OFFICER
+from extauthz.cli.demo_stack import CHECKOUT, copy_bundle, start_server
 from tests.envoy.clients import send_h1
 from tests.envoy.variants import Variant
 
@@ -69,18 +71,26 @@ class Prometheus:
             time.sleep(0.2)
 
 
-@pytest.fixture
-def prometheus(own_bank, tmp_path):
+@pytest.fixture(scope="module")
+def watched_bank(tmp_path_factory, issuer):
+    """A bank whose every decision is a test's of this module."""
+    work = tmp_path_factory.mktemp("watched")
+    with ExitStack() as stack:
+        yield start_server(work, stack, copy_bundle(CHECKOUT / "examples" / "banking", work / "bundle", issuer))
+
+
+@pytest.fixture(scope="module")
+def prometheus(watched_bank, tmp_path_factory):
     if shutil.which("prometheus") is None:
         pytest.skip("needs prometheus (Debian package `prometheus`)")
-    running = Prometheus(own_bank.admin.removeprefix("http://"), tmp_path)
+    running = Prometheus(watched_bank.admin.removeprefix("http://"), tmp_path_factory.mktemp("prometheus"))
     yield running
     running.child.stop()
 
 
-def test_prometheus_shows_what_was_decided(prometheus, own_bank, launch_envoy, minter):
+def test_prometheus_shows_what_was_decided(prometheus, watched_bank, launch_envoy, minter):
     """Outcomes by reason, tenants, policies, keys, bundle and journal, as an SRE would query them."""
-    port = launch_envoy(Variant(), authz_port=own_bank.port).port
+    port = launch_envoy(Variant(), authz_port=watched_bank.port).port
     manager = [("authorization", f"Bearer {minter.mint(MANAGER.claims)}")]
     officer = [("authorization", f"Bearer {minter.mint(OFFICER.claims)}")]
     for _ in range(3):

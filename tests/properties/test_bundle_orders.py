@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,6 +18,12 @@ from extauthz.sources.bundles import OrderRefusedError
 from tests.unit.bundle.small_bundle import BUNDLE, files
 from tests.unit.sources.test_bundle_orders import OWN, WHO, Followed
 from tests.unit.sources.test_bundle_restore import write
+
+
+@pytest.fixture(autouse=True)
+def resting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published is complete before anybody looks."""
+    monkeypatch.setattr("extauthz.sources.bundles.watched._SETTLE_SECONDS", 0.001)
 
 
 class Server(RuleBasedStateMachine):

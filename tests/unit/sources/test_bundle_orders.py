@@ -18,6 +18,7 @@ from tests.archives import Signer
 from tests.unit.bundle.small_bundle import BUNDLE, POLICY, files
 from tests.unit.sources.test_bundle_restore import write
 
+pytestmark = pytest.mark.usefixtures("resting")
 OWN = Signer()
 WHO = Operator("operator-1", 0, "INC-1", "root")
 

@@ -227,11 +227,9 @@ def test_a_removed_directory_keeps_the_last_good_bundle(tmp_path: Path, watch: C
     watched.wait(lambda: watched.revision == "small-2")
 
 
-def test_forty_reloads_each_come_into_force_and_leave_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("resting")
+def test_forty_reloads_each_come_into_force_and_leave_nothing_behind(tmp_path: Path) -> None:
     """Readers see whole revisions only; every replaced snapshot is freed although the collector never sees it."""
-    monkeypatch.setattr("extauthz.sources.bundles.watched._SETTLE_SECONDS", 0.001)
     directory = write(tmp_path / "b")
     watched = Watched(directory, poll_seconds=0.1)
     watched.source.refresh()
