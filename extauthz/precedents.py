@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct, field
 
+from extauthz.guards import Spots
 from extauthz.model.decision import Precedent
 from extauthz.model.memo import Memo
 from extauthz.model.request import Request
@@ -22,16 +23,21 @@ Found = TypeVar("Found")
 
 # Clients choose methods; these come back.
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
-_MAX_ROUTES, _MAX_ROUTES_BYTES, _ROUTE_BYTES = 8192, 8 << 20, 550
+_MAX_ROUTES, _MAX_ROUTES_BYTES, _ROUTE_BYTES = 8192, 8 << 20, 800
 _MAX_STANDINGS, _MAX_STANDINGS_BYTES, _STANDING_BYTES = 16_384, 16 << 20, 600
 _MAX_PRECEDENTS: Final = 16  # of one standing: verdicts differ by obligations that are computed
 _VERDICT_BYTES: Final = 500
+
+
+def _no_spots(_profile: Any, _request: Request) -> Spots | None:  # noqa: ANN401 - whatever was found
+    return None
 
 
 class Route(Struct, Generic[Found], frozen=True, eq=False, gc=False):
     """A host, a method and a shape of paths, and the profile that was found for them."""
 
     profile: Found
+    spots: Spots | None = None  # where its requests name tenants; None where that has to be looked for each time
     is_kept: bool = True  # there is one object for all requests of the route
 
 
@@ -67,14 +73,19 @@ class Precedents(Generic[Found]):
     """Routes, and who stands how on them."""
 
     def __init__(
-        self, of: tuple[object, ...], find: Callable[[Request], Found], literals: frozenset[str], policies: PolicySet
+        self,
+        of: tuple[object, ...],
+        find: Callable[[Request], Found],
+        literals: frozenset[str],
+        policies: PolicySet,
+        spots: Callable[[Found, Request], Spots | None] = _no_spots,
     ) -> None:
-        """`find` finds the profile of a request by its host and path, telling paths apart by `literals` alone.
+        """`find` finds the profile of a request by its host and path, and `spots` where it names tenants under it.
 
-        `of`: the objects on which everything here depends.
+        Both tell paths apart by `literals` alone. `of`: the objects on which everything here depends.
         """
         self.of = of
-        self._find, self._policies = find, policies
+        self._find, self._spots, self._policies = find, spots, policies
         kinds = policies.kinds
         self._shapes = kinds.shapes(literals)
         self._by_port, self._by_peer = kinds.by_port, kinds.by_peer
@@ -88,9 +99,10 @@ class Precedents(Generic[Found]):
             return Route(self._find(request), is_kept=False)
         port = request.destination.port if self._by_port else 0
         place = _Place(request.host, method, port, self._shapes.of(request.segments, request.folded))
-        route = self._routes.get(place)
+        route = self._routes.young.get(place) or self._routes.get(place)
         if route is None:
-            route = Route(self._find(request))
+            profile = self._find(request)
+            route = Route(profile, self._spots(profile, request))
             self._routes.put(place, route)
         return route
 
@@ -99,7 +111,7 @@ class Precedents(Generic[Found]):
     ) -> Standing:
         """How `subject`, who has that likeness, stands on a route that is kept, as to a resource of `tenant`."""
         seat = _Seat(route, likeness, tenant, request.source.principal if self._by_peer else "")
-        standing = self._standings.get(seat)
+        standing = self._standings.young.get(seat) or self._standings.get(seat)
         if standing is None:
             standing = Standing(self._policies.shortlist(request, subject, tenant, now))
             self._standings.put(seat, standing)

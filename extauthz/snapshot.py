@@ -14,6 +14,7 @@ from extauthz.guards import (
     Listed,
     Orders,
     SenderConstraint,
+    Spots,
     StepUp,
     TenancyGuard,
     TenantRegistry,
@@ -53,6 +54,13 @@ class Profile(Struct, frozen=True):
     possession: PossessionRules = default_rules(("*",))
     signing: SigningRules = NOTHING_SIGNED
     proceed_without_journal: bool = False  # `audit.whenUnavailable: proceed`
+    # Of a caller with a bearer token nothing more is asked than who that is.
+    is_plain: bool = False
+
+    def __post_init__(self) -> None:
+        """Work out once what is asked of every request."""
+        plain = not self.sender.required and self.step_up is None and self.signing is NOTHING_SIGNED
+        force_setattr(self, "is_plain", plain)
 
 
 class AmbiguousProfile(Struct, frozen=True):
@@ -60,6 +68,11 @@ class AmbiguousProfile(Struct, frozen=True):
 
 
 Covered = Profile | AmbiguousProfile | None
+
+
+def spots_under(found: Covered, request: Request) -> Spots | None:
+    """Where `request`, and those like it, name tenants under the profile that was found."""
+    return found.tenancy.spots(request) if isinstance(found, Profile) and found.tenancy is not None else None
 
 
 class _Place(Struct, frozen=True, gc=False):
@@ -90,8 +103,10 @@ class ProfileIndex:
         ]
         routes.sort(key=lambda route: (route[0].specificity, route[1].specificity))
         self._routes = tuple(routes)
-        self.literals = frozenset(token for _, path, _, _ in routes for token in path.tokens)  # in paths
-        self._shapes = Shapes(self.literals)
+        literals = frozenset(token for _, path, _, _ in routes for token in path.tokens)  # in paths
+        self._shapes = Shapes(literals)
+        guards = [profile.tenancy for profile in profiles if profile.tenancy is not None]
+        self.literals = literals.union(*(guard.literals for guard in guards))  # that `find` or `spots_under` compares
         self._known: Memo[_Place, int] = Memo(_MAX_PLACES, _MAX_BYTES, _weigh)
 
     def find(self, request: Request) -> Covered:
@@ -148,4 +163,5 @@ class Snapshot(Struct, frozen=True):
         of = (self.profiles, self.policies, self.revision, self.digest)
         before = self.precedents
         if before is _NOT_MADE or not all(map(is_, before.of, of)):
-            force_setattr(self, "precedents", Precedents(of, self.profiles.find, self.profiles.literals, self.policies))
+            found = Precedents(of, self.profiles.find, self.profiles.literals, self.policies, spots_under)
+            force_setattr(self, "precedents", found)

@@ -31,6 +31,7 @@ from extauthz.guards.step_up import StepUp, StepUpRuleSpec, StepUpSpec, compile_
 from extauthz.guards.tenancy import (
     ProfileTenancySpec,
     Resolved,
+    Spots,
     TenancyGuard,
     TenantSourceSpec,
     compile_tenancy,
@@ -69,6 +70,7 @@ __all__ = [
     "RouteSpec",
     "Selector",
     "SenderConstraint",
+    "Spots",
     "StepUp",
     "StepUpRuleSpec",
     "StepUpSpec",

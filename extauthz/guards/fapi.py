@@ -16,7 +16,7 @@ from extauthz.guards.ecosystems import (
     HeaderRuleSpec,
 )
 from extauthz.guards.financial_id import FinancialIdSpec, check_form, check_owner
-from extauthz.guards.formats import FORMATS, Format, format_name
+from extauthz.guards.formats import FORMATS, UUID_LENGTH, Format, format_name
 from extauthz.guards.names import require_field_name, require_methods
 from extauthz.guards.refusal import Refusal
 from extauthz.guards.tenants import Tenant
@@ -54,6 +54,7 @@ class HeaderRule(Struct, frozen=True):
     ignore_invalid: bool
     max_length: int
     values: tuple[str, ...]
+    takes_ids: bool = False  # whether it takes every UUID
 
     @property
     def form(self) -> str:
@@ -62,15 +63,23 @@ class HeaderRule(Struct, frozen=True):
 
     def refuse(self, request: Request, now: int) -> Refusal | None:
         """What is wrong with this header of the request, if anything."""
-        headers = request.headers
-        value = headers.get(self.name)
+        value = request.headers.get(self.name)
         if value is None:
-            if self.required and self._is_required(request):
-                return Refusal(Reason.FAPI_HEADER_MISSING, self.check, "missing", self.name)
+            return self.refuse_absent(request) if self.required else None
+        return None if self.ignore_invalid else self.refuse_value(value, request, now)
+
+    def refuse_absent(self, request: Request) -> Refusal | None:
+        """Refuse a request that has not this header, which is required somewhere, if it is there."""
+        if self._is_required(request):
+            return Refusal(Reason.FAPI_HEADER_MISSING, self.check, "missing", self.name)
+        return None
+
+    def refuse_value(self, value: str, request: Request, now: int) -> Refusal | None:
+        """What is wrong with what was sent."""
+        # The reader has looked at the interaction id already, in the same way.
+        if self.takes_ids and value and value == request.facts.interaction_id:
             return None
-        if self.ignore_invalid:
-            return None
-        if headers.is_repeated(self.name):
+        if request.headers.is_repeated(self.name):
             return Refusal(Reason.FAPI_HEADER_INVALID, self.check, "sent more than once", self.name)
         if len(value) > self.max_length or not self.fits(value, now) or (self.values and value not in self.values):
             return Refusal(Reason.FAPI_HEADER_INVALID, self.check, "malformed, or sent more than once", self.name)
@@ -108,8 +117,13 @@ class FapiHeaders(Struct, frozen=True):
 
     def check_headers(self, request: Request, now: int) -> Refusal | None:
         """The first header that is missing or malformed. `now` is seconds since the epoch."""
-        for rule in self.rules:
-            if refusal := rule.refuse(request, now):
+        get = request.headers.get
+        for rule in self.rules:  # as `rule.refuse`, without a call for those that are absent
+            value = get(rule.name)
+            if value is not None:
+                if not rule.ignore_invalid and (refusal := rule.refuse_value(value, request, now)):
+                    return refusal
+            elif rule.required and (refusal := rule.refuse_absent(request)):
                 return refusal
         if self.financial_id is not None and (refusal := check_form(self.financial_id, request.headers)):
             return refusal
@@ -231,4 +245,5 @@ def compile_header(name: str, spec: HeaderRuleSpec, problems: list[Problem], loc
         ignore_invalid=spec.invalid == "ignore",
         max_length=spec.max_length,
         values=spec.values,
+        takes_ids=spec.format == "uuid" and not spec.values and spec.max_length >= UUID_LENGTH,
     )

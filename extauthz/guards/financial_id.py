@@ -21,7 +21,7 @@ def check_form(spec: FinancialIdSpec, headers: Headers) -> Refusal | None:
     value = headers.get(spec.header)
     if value is None:
         return Refusal(Reason.FAPI_HEADER_MISSING, spec.header, "missing", spec.header) if spec.required else None
-    if headers.is_repeated(spec.header) or not FINANCIAL_ID_FORM.fullmatch(value):
+    if not FINANCIAL_ID_FORM.fullmatch(value) or headers.is_repeated(spec.header):
         return Refusal(Reason.FAPI_HEADER_INVALID, spec.header, "malformed, or sent more than once", spec.header)
     return None
 

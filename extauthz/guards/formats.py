@@ -6,12 +6,17 @@ Rule 2: a format says yes or no; it never repairs, and never keeps the value.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
+
+# Values of a few dozen characters that come again, kept with what was found of them, which is always the same.
+_KEPT = 4096
 
 # RFC 9562 section 4 in its text form. `uuid.UUID()` also takes braces, URNs and misplaced hyphens.
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _UUID_V4 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
+UUID_LENGTH: Final = 36
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -21,6 +26,7 @@ _DATE = re.compile(
     rf"({'|'.join(DAYS)}), ([0-9]{{2}}) ({'|'.join(MONTHS)}) ([0-9]{{4}})"
     " ([0-9]{2}):([0-9]{2}):([0-9]{2}) (GMT|UTC)"
 )
+_DATE_LENGTH = 29
 _FIRST_YEAR = 1900  # RFC 5322 section 3.3
 MAX_DATE_AHEAD = 60  # seconds; nobody logged in later than now, and no clock should be further off
 
@@ -37,6 +43,12 @@ def http_date(value: str, *, utc: bool = False) -> int | None:
 
     The weekday must be the right one. `utc` takes `UTC` for `GMT`, as some ecosystems print it.
     """
+    return _read_date(value, utc) if len(value) == _DATE_LENGTH else None
+
+
+# A client says with each request when its user logged in: the same value for as long as that holds.
+@lru_cache(maxsize=_KEPT)
+def _read_date(value: str, utc: bool) -> int | None:  # noqa: FBT001 - what it is kept under
     match = _DATE.fullmatch(value)
     if match is None or (match[8] == "UTC" and not utc):
         return None
@@ -78,8 +90,11 @@ def _is_date_or_utc(value: str, _now: int) -> bool:
 
 def is_address(value: str, _now: int = 0) -> bool:
     """IPv4 or IPv6 in any valid spelling (RS-04), without zone, port, brackets or prefix length."""
-    if len(value) > _MAX_ADDRESS or "%" in value:
-        return False
+    return len(value) <= _MAX_ADDRESS and "%" not in value and _is_address(value)
+
+
+@lru_cache(maxsize=_KEPT)
+def _is_address(value: str) -> bool:
     try:
         ip_address(value)
     except ValueError:

@@ -46,6 +46,13 @@ class Resolved(Struct, frozen=True, gc=False):
     cross_tenant: str = ""  # name of the grant that was used; "" when the tenant is the subject's own
 
 
+class Spots(Struct, frozen=True, gc=False):
+    """Where all requests with one host, and paths of one shape, name tenants: headers are each request's own."""
+
+    segments: tuple[int, ...]  # places in the path
+    hosts: tuple[str, ...]  # what the host says
+
+
 class TenancyGuard(Struct, frozen=True):
     """The compiled tenancy of one profile."""
 
@@ -60,6 +67,39 @@ class TenancyGuard(Struct, frozen=True):
     def read_headers(self) -> frozenset[str]:
         """Headers that decide in one spelling only. Those that name tenants must agree in all of them."""
         return frozenset(grant.require_header for grant in self.grants if grant.require_header)
+
+    @property
+    def literals(self) -> frozenset[str]:
+        """Every text that is compared with a segment: they tell shapes of paths apart."""
+        return frozenset(token for pattern, _ in self.paths for token in pattern.tokens)
+
+    def spots(self, request: Request) -> Spots | None:
+        """Where a request and those like it name tenants; None where `resolve` refuses to read them."""
+        places = []
+        for pattern, folded in self.paths:
+            if pattern.match(request.segments) is not None:
+                places.append(dict(pattern.captures)[CAPTURE])
+            elif folded.match(request.folded) is not None:
+                return None
+        found = [host.match(request.host) for host in self.hosts if request.host.endswith(host.suffix)]
+        hosts = tuple(captured[CAPTURE] for captured in found if captured is not None)
+        return Spots(tuple(places), hosts) if len(hosts) == len(found) else None
+
+    def own(self, spots: Spots, request: Request, subject: Subject) -> str | None:
+        """The subject's own tenant where the request names no other, as `resolve` finds it too; None: ask `resolve`."""
+        tenant, segments = subject.tenant, request.segments
+        for place in spots.segments:
+            if segments[place] != tenant:
+                return None
+        for host in spots.hosts:
+            if host != tenant:
+                return None
+        if self.deny_when_absent and not (spots.segments or spots.hosts):
+            return None
+        if self.headers and request.headers.among(self.headers):
+            return None
+        registered = self.registry.get(tenant) if tenant else None
+        return None if registered is None else registered.id
 
     def resolve(self, request: Request, subject: Subject) -> Resolved | Refusal:
         """The tenant that `request` is about, if `subject` may ask about it."""

@@ -53,7 +53,8 @@ def check_times(issuer: Issuer, subject: Subject, now: int) -> Deny | None:
     """JWT-09, JWT-10: not expired, not from the future. Also asked for a cached Subject, every time."""
     if not now < subject.expires_at + issuer.leeway:
         return Deny(Reason.TOKEN_EXPIRED, "JWT-09")
-    if not max(subject.not_before, subject.issued_at) <= now + issuer.leeway:
+    latest = now + issuer.leeway
+    if not (subject.not_before <= latest and subject.issued_at <= latest):
         return Deny(Reason.TOKEN_NOT_YET_VALID, "JWT-10")
     return None
 

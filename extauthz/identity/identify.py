@@ -128,7 +128,7 @@ def _recall(
         subject = None if key_set is None else tokens.get(key_set.version + place)
         if subject is not None:
             refused = check_times(issuer, subject, now)
-            return Identified(subject, cached=True) if refused is None else _of_issuer(refused, issuer.name)
+            return Identified(subject, True) if refused is None else _of_issuer(refused, issuer.name)  # noqa: FBT003
     return None
 
 

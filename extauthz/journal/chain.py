@@ -34,12 +34,11 @@ _FRESH = sha256()
 
 def seal(seq: int, time: bytes, event: bytes, prev: bytes) -> tuple[bytes, bytes]:
     """The line of a record, with its newline, and the record's hash (64 hex digits)."""
-    body = b'{"seq":%d,"time":"%b","event":%b,"prev":"%b"' % (seq, time, event, prev)
+    body = b'{"seq":%d,"time":"%b","event":%b,"prev":"%b"}' % (seq, time, event, prev)
     hashed = _FRESH.copy()
     hashed.update(body)
-    hashed.update(b"}")
     digest = hashed.hexdigest().encode()
-    return b'%b,"hash":"%b"}\n' % (body, digest), digest
+    return b'%b,"hash":"%b"}\n' % (body[:-1], digest), digest
 
 
 def parse_line(line: bytes) -> Line | None:

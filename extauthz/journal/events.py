@@ -5,7 +5,6 @@ Rule 2: what is filled in needs no escaping, or the encoder writes the event.
 """
 
 import secrets
-from string import ascii_letters, digits
 from sys import intern
 from typing import Final
 
@@ -30,7 +29,6 @@ _OWN: Final = (
     "request_id",
     "trace_id",
 )
-_PLAIN: Final = f"{ascii_letters}{digits}!#$%&'()*+,-./:;<=>?@[]^_`{{|}}~".encode()
 _MAX_ID: Final = 128  # as in `record`
 _MAX_FORMS, _MAX_BYTES, _FORM_BYTES = 8192, 16 << 20, 900
 
@@ -63,33 +61,42 @@ class Events:
 
     def _write(self, record: DecisionRecord, time: str) -> bytes:
         decision = record.decision
-        if not isinstance(decision, Allow) or decision.precedent is None:
+        precedent = decision.precedent if isinstance(decision, Allow) else None
+        if precedent is None:
             return decision_event(record, self._pseudonyms, time)
-        facts, subject = record.facts, decision.evidence.subject
-        trace, token_id, request_id = record.traceparent[TRACE_ID], subject.token_id, facts.request_id
+        facts, evidence, decision_id, answered_id = (
+            record.facts,
+            decision.evidence,
+            record.decision_id,
+            record.interaction_id,
+        )
+        subject, address, request_id = evidence.subject, facts.client_address, facts.request_id
+        token_id, trace = subject.token_id, record.traceparent[TRACE_ID]
         duration = int(record.duration * 1_000_000)
-        own = f"{record.decision_id}{token_id}{record.interaction_id}{request_id}{trace}"
+        own = f"{decision_id}{token_id}{answered_id}{request_id}{trace}"
         if (
-            not (token_id and request_id and facts.client_address and duration > 0)  # what is empty is left out
+            not (token_id and request_id and address and duration > 0)  # what is empty is left out
             or len(token_id) > _MAX_ID
             or len(request_id) > _MAX_ID
-            or own.encode("utf-8", "replace").translate(None, _PLAIN)
+            or not (own.isascii() and own.isprintable())
+            or '"' in own
+            or "\\" in own
         ):
             return decision_event(record, self._pseudonyms, time)
-        kind = _Kind(decision.precedent, record.interaction_id_source, facts.source.principal, trace != "")
-        form = self._forms.get(kind)
+        kind = _Kind(precedent, record.interaction_id_source, facts.source.principal, trace != "")
+        form = self._forms.young.get(kind) or self._forms.get(kind)
         if form is None:
             event = make_event(record, self._pseudonyms, time)
             form = _cut(event)
             if form:
                 self._forms.put(kind, form)
             return encode_event(event)
-        tenant, period = decision.evidence.tenant, intern(time[:7])
+        tenant, period = evidence.tenant, intern(time[:7])
         before, decided, called, held, answered, came, took, asked, behind = form
         who = self._pseudonyms.of_subject(subject.issuer, subject.id, tenant, period)
-        whence = self._pseudonyms.of("address", facts.client_address, tenant, period)
+        whence = self._pseudonyms.of("address", address, tenant, period)
         return (
-            f"{before}{record.decision_id}{decided}{who}{called}{token_id}{held}{record.interaction_id}{answered}"
+            f"{before}{decision_id}{decided}{who}{called}{token_id}{held}{answered_id}{answered}"
             f"{whence}{came}{duration}{took}{request_id}{asked}{trace}{behind}"
         ).encode()
 

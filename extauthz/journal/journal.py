@@ -121,9 +121,13 @@ class Journal:
     def record_all(self, records: Sequence[DecisionRecord]) -> None:
         """Write several decisions with one write, all or none. Raises JournalError."""
         entries = []
+        write, time, text, written = self._events.write, -1.0, "", b""
         for record in records:
-            text = self._time(record.time)
-            entries.append((text.encode(), self._events.write(record, text)))
+            if record.time != time:  # Checks that came together have one
+                time = record.time
+                text = self._time(time)
+                written = text.encode()
+            entries.append((written, write(record, text)))
         if entries:
             self._writer.append(entries)
 

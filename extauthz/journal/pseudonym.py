@@ -115,14 +115,14 @@ class Pseudonyms:
         if not value:
             return ""
         named = _Named(kind, "", value, tenant, period)
-        return self._made.get(named) or self._keep(named)
+        return self._made.young.get(named) or self._made.get(named) or self._keep(named)
 
     def of_subject(self, issuer: str, subject: str, tenant: str, period: str) -> str:
         """The pseudonym of a subject, who is one within its issuer; "" for nobody."""
         if not issuer:
             return ""
         named = _Named("subject", issuer, subject, tenant, period)
-        return self._made.get(named) or self._keep(named)
+        return self._made.young.get(named) or self._made.get(named) or self._keep(named)
 
     def attributes(self, tenant: str, period: str) -> AttributeNames:
         """The pseudonyms of attributes in records of a tenant and a month."""

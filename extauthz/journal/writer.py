@@ -210,8 +210,13 @@ class ChainWriter:
         self._seq, self._head = seq, head
         self.position += count
         self._unsigned += count
-        times = [*(self._since or ()), *(time for time, _ in entries)]
-        self._since = (min(times), max(times))
+        first, last = self._since or (entries[0][0],) * 2
+        for time, _ in entries:
+            if time < first:
+                first = time
+            elif time > last:
+                last = time
+        self._since = (first, last)
         if self._unsigned >= self._options.checkpoint_records and not self.checkpoint_due.is_set():
             self.checkpoint_due.set()
 

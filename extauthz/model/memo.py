@@ -21,7 +21,7 @@ _DROPPED_AT_ONCE: Final = 2
 class Memo(Generic[Key, Value]):
     """Values by key, bounded in number and in bytes."""
 
-    __slots__ = ("_dropped", "_half", "_old", "_share", "_weigh", "_young", "_young_bytes")
+    __slots__ = ("_dropped", "_half", "_old", "_share", "_weigh", "_young_bytes", "young")
 
     def __init__(self, max_entries: int, max_bytes: int, weigh: Callable[[Key, Value], int]) -> None:
         """`weigh` tells the memory that an entry takes, rather too much; what takes over a third is not kept."""
@@ -29,17 +29,19 @@ class Memo(Generic[Key, Value]):
         self._share: Final = max_bytes // _GENERATIONS
         self._weigh: Final = weigh
         self._young_bytes = 0  # a step that another thread overtakes is an error of one entry, until the next turn
-        self._young: dict[Key, Value] = {}
+        # What was asked for last. Who is short of time looks here first, as in `memo.young.get(key) or memo.get(key)`,
+        # and changes nothing.
+        self.young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
         self._dropped: dict[Key, Value] = {}
 
     def __len__(self) -> int:
         """How many entries can be found."""
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: Key) -> Value | None:
         """The value kept under `key`."""
-        value = self._young.get(key)
+        value = self.young.get(key)
         if value is None and (value := self._old.pop(key, None)) is not None:
             self.put(key, value)
         return value
@@ -49,10 +51,10 @@ class Memo(Generic[Key, Value]):
         size = self._weigh(key, value)
         if size > self._share:
             return
-        if len(self._young) >= self._half or self._young_bytes + size > self._share:
-            self._dropped, self._old, self._young = self._old, self._young, {}
+        if len(self.young) >= self._half or self._young_bytes + size > self._share:
+            self._dropped, self._old, self.young = self._old, self.young, {}
             self._young_bytes = 0
-        self._young[key] = value
+        self.young[key] = value
         self._young_bytes += size
         for _ in range(_DROPPED_AT_ONCE):
             try:

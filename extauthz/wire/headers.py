@@ -50,7 +50,8 @@ class JoinedHeaders(Struct, eq=False, gc=False):
 
     def is_repeated(self, name: str) -> bool:
         """Whether a comma betrays a second line; always False for headers whose grammar has commas."""
-        return name in self._single and has_two_values(self._map.get(name) or "")
+        value = self.get(name) if name in self._single else None
+        return value is not None and "," in value and has_two_values(value)
 
     def has_repeated(self, names: Iterable[str]) -> bool:
         """Whether one of `names`, none of which has a comma in its grammar, has a second line."""
@@ -62,8 +63,11 @@ class JoinedHeaders(Struct, eq=False, gc=False):
 
     def among(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that are there."""
-        headers = self._map
-        return [name for name in names if name in headers]
+        headers, found = self._map, []
+        for name in names:
+            if name in headers:
+                found.append(name)  # noqa: PERF401 - a comprehension is a call more, and most are absent
+        return found
 
     def items(self) -> list[tuple[str, str]]:
         """All headers but pseudo-headers, in order of their names."""

@@ -17,10 +17,10 @@ from extauthz.generated.extauthz.v1.check_pb2 import AttributesView, CheckView, 
 from extauthz.model.hosts import Host, canonicalise_host
 from extauthz.model.paths import Ambiguous, Path, canonicalise
 from extauthz.model.reasons import Reason
-from extauthz.model.request import Connection, Facts, Refused, Request
+from extauthz.model.request import Connection, Facts, Peer, Refused, Request
 from extauthz.wire.headers import WITHOUT_COMMA, JoinedHeaders, ListedHeaders
-from extauthz.wire.metadata import Namespaces, read_metadata
-from extauthz.wire.peers import Ends, client_address, read_ends
+from extauthz.wire.metadata import read_metadata
+from extauthz.wire.peers import client_address, read_peer, read_sni
 from extauthz.wire.xfcc import MalformedError, read_forwarded
 
 # A token (RFC 9110 section 5.6.2) in upper case; the longest registered method has 17 characters.
@@ -30,6 +30,7 @@ _STREAM_ID = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _PROTOCOLS = frozenset({"HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"})
 _SCHEMES = frozenset({"http", "https"})
 INTERACTION_ID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_GRPC = "application/grpc"
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
@@ -47,6 +48,7 @@ class InboundOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _Headers = JoinedHeaders | ListedHeaders
 _NOTHING: dict[str, str] = {}
 _NO_HEADERS = JoinedHeaders(_NOTHING, frozenset(), _NOTHING.get)
+_parse = CheckView.FromString
 
 
 class _Rules(Struct, frozen=True):
@@ -66,34 +68,39 @@ def _rules(options: InboundOptions) -> _Rules:
 def read_check(raw: bytes, options: InboundOptions) -> Request | Connection | Refused:
     """Read `envoy.service.auth.v3.CheckRequest`."""
     try:
-        check = CheckView.FromString(raw)
+        check = _parse(raw)
+        attributes = check.attributes  # empty where there are none
+        request = attributes.request
+        if request.HasField("http"):
+            return _read_http(request.http, attributes, options)
         if not check.HasField("attributes"):
             return Refused(Facts(), Reason.REQUEST_MALFORMED, "T-62")
-        return _read(check.attributes, options)
+        return _read_connection(attributes)
     except DecodeError:  # of the whole, or of a part that it holds as bytes
         return Refused(Facts(), Reason.REQUEST_MALFORMED, "T-62")
 
 
-def _read(attributes: AttributesView, options: InboundOptions) -> Request | Connection | Refused:
-    ends = read_ends(attributes.source, attributes.destination, attributes.tls_session)
-    metadata, route_metadata = attributes.metadata_context, attributes.route_metadata_context
-    more = (read_metadata(metadata) if metadata else (), read_metadata(route_metadata) if route_metadata else ())
-    request = attributes.request
-    if request.HasField("http"):
-        return _read_http(request.http, attributes, ends, more, options)
-    source, destination = ends.source, ends.destination
-    facts = Facts(source=source, destination=destination, client_address=source.address)
-    return Connection(facts, source, destination, ends.sni)
+def _read_connection(attributes: AttributesView) -> Connection:
+    source, destination = read_peer(attributes.source), read_peer(attributes.destination)
+    sni = read_sni(attributes.tls_session)
+    for metadata in (attributes.metadata_context, attributes.route_metadata_context):
+        read_metadata(metadata)  # what is malformed is refused, though nobody reads it
+    return Connection(
+        Facts(source=source, destination=destination, client_address=source.address), source, destination, sni
+    )
 
 
-def _read_http(
-    http: HttpView,
-    attributes: AttributesView,
-    ends: Ends,
-    metadata: tuple[Namespaces, Namespaces],
-    options: InboundOptions,
-) -> Request | Refused:
-    of_request, of_route = metadata
+def _read_http(http: HttpView, attributes: AttributesView, options: InboundOptions) -> Request | Refused:
+    """Written out at length: it runs for every Check, and a call costs as much as the step that it would name."""
+    source, destination = read_peer(attributes.source), read_peer(attributes.destination)
+    tls_session, metadata, of_route = (
+        attributes.tls_session,
+        attributes.metadata_context,
+        attributes.route_metadata_context,
+    )
+    sni = read_sni(tls_session) if tls_session else ""
+    namespaces = read_metadata(metadata) if metadata else ()
+    route_namespaces = read_metadata(of_route) if of_route else ()
     rules = _rules(options)
     joined = http.headers
     headers: _Headers | None
@@ -104,7 +111,7 @@ def _read_http(
     written = http.method
     method = written if written in _USUAL_METHODS or _METHOD.fullmatch(written) else ""
     host = canonicalise_host(http.host)
-    facts = _read_facts(http, headers or _NO_HEADERS, method, host, ends, options)
+    facts = _read_facts(http, headers or _NO_HEADERS, method, host, source, destination, options.xff_trusted_hops)
     if headers is None:
         return Refused(facts, Reason.REQUEST_MALFORMED, "T-62")
     if not method:
@@ -140,16 +147,16 @@ def _read_http(
         path.segments,
         path.query,
         headers,
-        ends.source,
-        ends.destination,
+        source,
+        destination,
         forwarded,
         body or (text_body.encode() if text_body else None),
         partial is not None and partial != "false",
-        ends.sni,
+        sni,
         target.partition("?")[0] if "?" in target else target,
         tuple(sorted(extensions.items())) if extensions else (),
-        of_request,
-        of_route,
+        namespaces,
+        route_namespaces,
         path.folded,
     )
 
@@ -177,28 +184,28 @@ def _read_facts(
     headers: _Headers,
     method: str,
     host: Host | None,
-    ends: Ends,
-    options: InboundOptions,
+    source: Peer,
+    destination: Peer,
+    hops: int,
 ) -> Facts:
-    request_id, protocol, source = http.id, http.protocol, ends.source
-    interaction = headers.get("x-fapi-interaction-id") or ""
-    content_type = headers.get("content-type")
+    request_id, protocol, get = http.id, http.protocol, headers.get
+    interaction = get("x-fapi-interaction-id") or ""
+    content_type = get("content-type")
     if interaction and (not INTERACTION_ID.fullmatch(interaction) or interaction == _NIL):
         interaction = ""
-    hops = options.xff_trusted_hops
     return Facts(
         request_id if _STREAM_ID.fullmatch(request_id) else "",
         method,
         host.name if host else "",
         protocol if protocol in _PROTOCOLS else "",
         interaction,
-        content_type is not None and _is_grpc(content_type),
+        content_type is not None and content_type.startswith(_GRPC) and _is_grpc(content_type),
         source,
-        ends.destination,
-        client_address(headers.get("x-forwarded-for") or "", hops, source.address) if hops else source.address,
+        destination,
+        client_address(get("x-forwarded-for") or "", hops, source.address) if hops else source.address,
     )
 
 
 def _is_grpc(content_type: str) -> bool:
     """As Envoy decides it: `application/grpc`, alone or before `+` or `;`; grpc-web is plain HTTP to Envoy."""
-    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+", ";")
+    return content_type.startswith(_GRPC) and content_type[16:17] in ("", "+", ";")

@@ -5,55 +5,48 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
-from msgspec import Struct
 
 from extauthz.model.memo import Memo
 from extauthz.model.request import Peer
 
 # A connection sends the same bytes with each of its requests: 200 bytes, or some KiB with a certificate.
-_MAX_CONNECTIONS: Final = 8192
+_MAX_ENDS: Final = 16_384
 _MAX_BYTES: Final = 16 << 20
-_ENTRY_BYTES: Final = 900
+_ENTRY_BYTES: Final = 600
+_MAX_KEPT_SNI: Final = 512
 _NOBODY: Final = Peer()
 _MAPPED = "::ffff:"
 _MAX_ADDRESS = 45  # the longest spelling of an IPv6 address, with its last 32 bits as IPv4
 
 
-class Ends(Struct, frozen=True, gc=False):
-    """The two ends of a connection, and what it was opened for."""
-
-    source: Peer
-    destination: Peer
-    sni: str
-
-
-class _Written(Struct, frozen=True, gc=False):
-    source: bytes
-    destination: bytes
-    tls_session: bytes
-
-
-def read_ends(source: bytes, destination: bytes, tls_session: bytes) -> Ends:
-    """Two `AttributeContext.Peer` and a `TLSSession`. Raises DecodeError for bytes that are none."""
-    written = _Written(source, destination, tls_session)
-    ends = _known.get(written)
-    if ends is None:
-        sni = AttributeContext.TLSSession.FromString(tls_session).sni
-        ends = Ends(read_peer(source), read_peer(destination), sni)
-        _known.put(written, ends)
-    return ends
-
-
-def _weigh(written: _Written, _: Ends) -> int:
-    return _ENTRY_BYTES + 2 * (len(written.source) + len(written.destination) + len(written.tls_session))
-
-
-_known: Memo[_Written, Ends] = Memo(_MAX_CONNECTIONS, _MAX_BYTES, _weigh)
-
-
 def read_peer(raw: bytes) -> Peer:
     """`AttributeContext.Peer`. Raises DecodeError for bytes that are none."""
-    return _read(AttributeContext.Peer.FromString(raw)) if raw else _NOBODY
+    if not raw:
+        return _NOBODY
+    peer = _known.young.get(raw) or _known.get(raw)
+    if peer is None:
+        peer = _read(AttributeContext.Peer.FromString(raw))
+        _known.put(raw, peer)
+    return peer
+
+
+def read_sni(raw: bytes) -> str:
+    """The name in a `TLSSession`. Raises DecodeError for bytes that are none."""
+    return _read_sni(raw) if len(raw) <= _MAX_KEPT_SNI else _sni(raw)
+
+
+def _sni(raw: bytes) -> str:
+    return str(AttributeContext.TLSSession.FromString(raw).sni)
+
+
+_read_sni = lru_cache(maxsize=1024)(_sni)  # a server has few names
+
+
+def _weigh(written: bytes, _: Peer) -> int:
+    return _ENTRY_BYTES + 2 * len(written)
+
+
+_known: Memo[bytes, Peer] = Memo(_MAX_ENDS, _MAX_BYTES, _weigh)
 
 
 def _read(peer: Any) -> Peer:  # noqa: ANN401 - upb messages have no static type

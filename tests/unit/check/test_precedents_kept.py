@@ -44,9 +44,9 @@ def test_precedents_are_bounded_and_invisible_to_the_collector() -> None:
     assert 0 < len(found._routes) <= precedents._MAX_ROUTES
     assert precedents._MAX_STANDINGS // 4 <= len(found._standings) <= precedents._MAX_STANDINGS
     gc.collect()
-    for young in (found._routes._young, found._standings._young):
+    for young in (found._routes.young, found._standings.young):
         assert not any(gc.is_tracked(item) for pair in young.items() for item in pair)
-    assert not any(gc.is_tracked(standing.precedents) for standing in found._standings._young.values())
+    assert not any(gc.is_tracked(standing.precedents) for standing in found._standings.young.values())
 
 
 def test_a_standing_keeps_so_many_verdicts_and_no_more() -> None:

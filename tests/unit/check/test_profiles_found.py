@@ -73,7 +73,7 @@ def test_places_are_bounded_and_invisible_to_the_collector():
         assert index.find(a_request(path=f"/{number}/x", host=f"h{number}.test")) is not None
     assert len(index._known) <= snapshot._MAX_PLACES
     gc.collect()
-    young = index._known._young
+    young = index._known.young
     assert not any(gc.is_tracked(item) for pair in young.items() for item in pair)
     assert not any(gc.is_tracked(place.shape) for place in young)
     assert not gc.is_tracked(young)

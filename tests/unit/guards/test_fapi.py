@@ -312,3 +312,33 @@ def test_the_financial_id_has_one_place() -> None:
     rules = {"x-fapi-financial-id": HeaderRuleSpec()}
     (found,) = problems_of(ecosystem="uk-obie", headers=rules, financial_id=FinancialIdSpec())
     assert "has its rule in `financialId`" in found
+
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["x-fapi-interaction-id", "x-fapi-auth-date", "x-fapi-customer-ip-address", "x-v", "x-other"]),
+        st.one_of(
+            st.sampled_from(["", ",", ID[1], ID[1].upper(), f"{ID[1]},", "0" * 36, DATE[1], UTC_DATE[1], ADDRESS[1]]),
+            st.text(max_size=40),
+        ),
+    ),
+    max_size=5,
+)
+
+
+@given(LINES, st.booleans(), st.sampled_from([*ECOSYSTEMS]), st.sampled_from(["", ID[1], "0" * 36]))
+def test_whatever_is_sent_the_profile_refuses_what_its_first_rule_refuses_that_does(
+    lines: list[tuple[str, str]], joined: bool, ecosystem: str, seen: str
+) -> None:
+    """Also when the reader has found the interaction id to be good, and when values come a second time."""
+    if ecosystem == "custom":
+        return
+    rules = fapi(ecosystem)
+    request = a_request(headers=lines, joined=joined)
+    expected = [refusal for rule in rules.rules if (refusal := rule.refuse(request, NOW))]
+    sent = request.headers.get("x-fapi-interaction-id")
+    good = seen == sent and seen != "0" * 36 and not request.headers.is_repeated("x-fapi-interaction-id")
+    read = replace(request, facts=replace(request.facts, interaction_id=seen if good else ""))
+    for _ in range(2):
+        found = replace(rules, financial_id=None).check_headers(read, NOW)
+        assert (expected[0] if expected else None) == found

@@ -21,6 +21,7 @@ from extauthz.guards import (
 from extauthz.guards.tenancy import spellings
 from extauthz.model.problems import Problem
 from extauthz.model.reasons import Reason
+from extauthz.model.shapes import Shapes
 from extauthz.model.subject import ANONYMOUS, Subject
 from tests.fakes import FakeHeaders, a_request
 
@@ -378,3 +379,50 @@ def test_tenancy_without_a_registry_is_a_problem() -> None:
 def test_a_tenant_that_no_host_can_name_is_a_warning() -> None:
     (found,) = problems_of(ProfileTenancySpec(resource_tenant=(HOST,)), org_2E={})
     assert "warning spec.tenancy.resourceTenant.0.host: tenant `org_2E` can never be named by a host" in found
+
+
+SEGMENTS = st.sampled_from(["open-banking", "Open-Banking", "of", "OF", "acme", "globex", "Acme", "v1", "x"])
+PATHS = st.lists(SEGMENTS, max_size=5).map(lambda found: "/" + "/".join(found))
+HOSTS = st.sampled_from(
+    ["api.bank.test", "acme.api.bank.test", "globex.api.bank.test", "a_b.api.bank.test", "bank.test"]
+)
+OF_HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["x-tenant-id", "x_tenant_id", "x-tenant_id"]),
+        st.sampled_from(["acme", "globex", "acme,acme", ""]),
+    ),
+    max_size=2,
+)
+
+
+@given(
+    st.lists(st.tuples(PATHS, OF_HEADERS), min_size=1, max_size=8),
+    HOSTS,
+    st.sets(st.sampled_from([PATH, TAIL, HOST, HEADER])),
+    st.booleans(),
+    st.sampled_from(["acme", "globex", "nobody", ""]),
+    st.booleans(),
+)
+def test_where_tenants_are_named_is_the_same_for_all_paths_of_a_shape(
+    asked: list[tuple[str, list[tuple[str, str]]]],
+    host: str,
+    sources: set[TenantSourceSpec],
+    denies: bool,
+    tenant: str,
+    joined: bool,
+) -> None:
+    """What is found for the first of a shape serves the others: the same tenant as `resolve` finds, or none."""
+    if denies and not sources:
+        return
+    tenancy = guard(*sources, when_absent="deny" if denies else "subject")
+    shapes, known = Shapes(tenancy.literals), {}
+    caller = subject(tenant)
+    for path, lines in asked:
+        request = a_request(path=path, host=host, headers=lines, joined=joined)
+        spots = known.setdefault(shapes.of(request.segments, request.folded), tenancy.spots(request))
+        found = None if spots is None else tenancy.own(spots, request, caller)
+        resolved = tenancy.resolve(request, caller)
+        if found is not None:
+            assert resolved == Resolved(found)
+        elif isinstance(resolved, Resolved):  # left to it: another names the tenant too, or a grant leads there
+            assert lines or resolved.cross_tenant

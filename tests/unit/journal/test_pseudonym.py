@@ -76,7 +76,7 @@ def test_pseudonyms_that_are_kept_are_bounded_and_invisible_to_the_collector() -
         made.of("address", f"192.0.2.{number}", "acme", "2026-11")
         made.of_subject("https://a.test", str(number), "acme", "2026-11")
     gc.collect()
-    kept = made._made._young
+    kept = made._made.young
     assert 2000 == len(kept)
     assert not any(gc.is_tracked(item) for pair in kept.items() for item in pair)
     assert not gc.is_tracked(kept)

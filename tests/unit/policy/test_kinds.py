@@ -115,7 +115,7 @@ def test_too_many_candidates_or_too_long_names_are_looked_up_each_time() -> None
     made = policy_set(f"{{effect: allow, rules: [{rules}]}}")
     for _ in range(2):
         assert "r69" == verdict(made, a_request(headers=[("x", "69")])).rule
-    assert [evaluate._LONG] == [*made._shortlists._young.values()]
+    assert [evaluate._LONG] == [*made._shortlists.young.values()]
     wild = policy_set("{effect: allow, rules: [{from: [{roles: ['of*']}]}]}")
     assert Reason.POLICY_ALLOWED is verdict(wild, a_request(), replace(ALICE, roles=("x" * 4000, "officer"))).reason
     assert 0 == len(wild._shortlists)
@@ -128,7 +128,7 @@ def test_shortlists_are_bounded_and_invisible_to_the_collector() -> None:
         assert Reason.POLICY_ALLOWED is verdict(made, a_request(host=f"h{number}.test")).reason
     assert evaluate._MAX_SHORTLISTS // 2 <= len(made._shortlists) <= evaluate._MAX_SHORTLISTS
     gc.collect()
-    young = made._shortlists._young
+    young = made._shortlists.young
     assert not any(gc.is_tracked(item) for pair in young.items() for item in pair)
     assert not any(gc.is_tracked(kind.shape) for kind in young)
     assert not gc.is_tracked(young)

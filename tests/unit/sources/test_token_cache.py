@@ -104,7 +104,7 @@ def test_entries_are_not_tracked_by_the_garbage_collector() -> None:
     cache = GenerationalTokenCache(10)
     cache.put(*entry(1))
     gc.collect()
-    assert not any(gc.is_tracked(item) for pair in cache._young.items() for item in pair)
+    assert not any(gc.is_tracked(item) for pair in cache.young.items() for item in pair)
 
 
 def test_threads_that_share_it_never_see_a_wrong_subject() -> None:

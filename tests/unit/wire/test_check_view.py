@@ -98,21 +98,27 @@ def test_the_ends_of_a_connection_are_read_once_and_never_mixed_up(monkeypatch):
 def test_what_belongs_to_another_connection_is_never_found():
     """Bytes that are the same one behind the other, but cut elsewhere."""
     front, back = (AttributeContext.Peer(principal=f"spiffe://td/{name}").SerializeToString() for name in ("a", "b"))
+    session = AttributeContext.TLSSession(sni="api.test").SerializeToString()
+    view = check_pb2.CheckView.FromString(build_check(Check()))
     for _ in range(2):
-        assert ("spiffe://td/a", "spiffe://td/b") == tuple(
-            peer.principal
-            for peer in (peers.read_ends(front, back, b"").source, peers.read_ends(front, back, b"").destination)
-        )
-        assert "" == peers.read_ends(b"", front + back, b"").source.principal
-        assert "spiffe://td/b" == peers.read_ends(front + back, b"", b"").source.principal
-        assert "api.test" == peers.read_ends(front, back, b"\x0a\x08api.test").sni
+        for written, read in (
+            ((front, back, session), ("spiffe://td/a", "spiffe://td/b", "api.test")),
+            ((b"", front + back, b""), ("", "spiffe://td/b", "")),
+            ((front + back, b"", session), ("spiffe://td/b", "", "api.test")),
+            ((back, front, b""), ("spiffe://td/b", "spiffe://td/a", "")),
+        ):
+            for field, part in zip(("source", "destination", "tls_session"), written, strict=True):
+                setattr(view.attributes, field, part)
+            found = read_check(view.SerializeToString(), OPTIONS)
+            assert isinstance(found, Request)
+            assert read == (found.source.principal, found.destination.principal, found.sni)
 
 
 def test_kept_connections_are_bounded_and_invisible_to_the_collector():
-    for number in range(peers._MAX_CONNECTIONS + 100):
-        peers.read_ends(AttributeContext.Peer(principal=f"spiffe://td/ns/{number}").SerializeToString(), b"", b"")
-    assert len(peers._known) <= peers._MAX_CONNECTIONS
+    for number in range(peers._MAX_ENDS + 100):
+        peers.read_peer(AttributeContext.Peer(principal=f"spiffe://td/ns/{number}").SerializeToString())
+    assert len(peers._known) <= peers._MAX_ENDS
     gc.collect()
-    young = peers._known._young
+    young = peers._known.young
     assert not any(gc.is_tracked(item) for pair in young.items() for item in pair)
     assert not gc.is_tracked(young)

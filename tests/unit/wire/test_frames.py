@@ -94,9 +94,9 @@ def test_frames_are_bounded_in_number_and_bytes_and_invisible_to_the_collector()
             caller = replace(BANK, subject=replace(BANK.subject, roles=roles))
             assert isinstance(writer.conclude(Allow(evidence=caller), context)[0], Allow)
         frames = writer._frames._kept
-        kept = [piece for frame in (*frames._young.values(), *frames._old.values()) for piece in frame.pieces]
+        kept = [piece for frame in (*frames.young.values(), *frames._old.values()) for piece in frame.pieces]
         assert 0 < len(frames) <= _MAX_FRAMES
         assert sum(map(len, kept)) <= _MAX_BYTES
         gc.collect()
-        assert not any(gc.is_tracked(item) for pair in frames._young.items() for item in pair)
-        assert not gc.is_tracked(frames._young)
+        assert not any(gc.is_tracked(item) for pair in frames.young.items() for item in pair)
+        assert not gc.is_tracked(frames.young)
