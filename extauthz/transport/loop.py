@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from extauthz.model.addresses import parse_address
 from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, Spare, TransportOptions
@@ -117,6 +117,9 @@ class LoopTransport:
         self._hub.post(lambda: self._leave(grace))
         self._thread.join(grace + _STOP_SECONDS)
         self._desk.aside.close(lambda: None)
+        if not self._thread.is_alive():  # nobody rings any more who is to be heard
+            bell, self._bell = self._bell, -1
+            os.close(bell)
 
     # --- the door's thread
 
@@ -171,7 +174,8 @@ class LoopTransport:
         return events
 
     def _ring(self) -> None:
-        os.eventfd_write(self._bell, 1)
+        with suppress(OSError):  # after the end
+            os.eventfd_write(self._bell, 1)
 
     def _on_bell(self, _events: int) -> None:
         os.eventfd_read(self._bell)

@@ -222,6 +222,25 @@ def test_data_of_a_stream_that_was_refused_uses_up_no_window(server: Server, hea
         assert peer.ask(201, b"x" * 10_000) == b"answer:" + b"x" * 64
 
 
+@pytest.mark.parametrize(
+    "first",
+    [b"\1" + u32(30_000), b"\0" + u32((1 << 32) - 1), b"\0" + u32(1)],
+    ids=["compressed", "too large", "longer than it says"],
+)
+def test_data_of_messages_that_were_refused_uses_up_no_window(server: Server, first: bytes) -> None:
+    """Also where the refusal comes with their last frame."""
+    with server.peer() as peer:
+        peer.give(0, MOST - 65535)
+        for stream in range(1, 4001, 2):
+            peer.until(lambda: 65535 + peer.room[0] - peer.poured[0] > 40_000 or peer.failed, 3.0)
+            if peer.failed:
+                return
+            assert 65535 + peer.room[0] - peer.poured[0] > 40_000, "no window left"
+            peer.send(opening(stream), frame(DATA, END_STREAM, stream, (first + bytes(16_000))[:16_000]))
+            peer.poured[0] += 16_000
+        assert peer.ask(4001, b"x" * 10_000) == b"answer:" + b"x" * 64
+
+
 def test_data_of_streams_that_were_reset_uses_up_no_window(server: Server) -> None:
     with server.peer() as peer:
         for stream in range(1, 201, 2):

@@ -25,6 +25,7 @@ class Call:
         "ending",
         "gone",
         "held",
+        "length",
         "path",
         "pending",
         "raw",
@@ -35,7 +36,7 @@ class Call:
 
     def __init__(self, sender: "Sender", stream: int, request: Request, begun: float, deadline: float | None) -> None:
         self._sender, self.stream, self.begun, self.deadline = sender, stream, begun, deadline
-        self.path, self.traceparent = request.path, request.traceparent
+        self.path, self.traceparent, self.length = request.path, request.traceparent, request.length
         self.window = sender.first_window  # what of ours the peer takes on this stream
         self.raw: bytes | None = None
         self.body: bytearray | None = None  # what has come, where that was not the whole at once

@@ -17,13 +17,14 @@ class Field(NamedTuple):
 
 # What a field is to us, as plain numbers, for headers are read in the way of every Check. First come those that begin
 # with a colon; no call may have a BAD one.
-OTHER, METHOD, SCHEME, PATH, AUTHORITY, CONTENT_TYPE, TE, TIMEOUT, TRACEPARENT, BAD = range(10)
+OTHER, METHOD, SCHEME, PATH, AUTHORITY, CONTENT_TYPE, TE, TIMEOUT, TRACEPARENT, LENGTH, BAD = range(11)
 LAST_PSEUDO: Final = AUTHORITY
 _KINDS: Final = {
     b":method": METHOD,
     b":scheme": SCHEME,
     b":path": PATH,
     b":authority": AUTHORITY,
+    b"content-length": LENGTH,
     b"content-type": CONTENT_TYPE,
     b"te": TE,
     b"grpc-timeout": TIMEOUT,

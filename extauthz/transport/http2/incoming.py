@@ -111,6 +111,8 @@ class Incoming:
             call.fail(request.refused)
         elif flags & END_STREAM:
             self._end(call)
+        elif request.length is not None:
+            call.body = bytearray()  # so that it is counted, not taken as it comes
         elif hub.coming > hub.most_coming:
             hub.crowded(call)
 
@@ -171,6 +173,9 @@ class Incoming:
     def _end(self, call: Call) -> None:
         """All that the peer says in this call has been said; more or less than one message is none."""
         body = call.body
+        if call.length is not None and call.length != len(body or b""):  # RFC 9113 section 8.1.1
+            self.sender.cancel(call, PROTOCOL_ERROR)
+            return
         if (
             body is not None
             and len(body) >= _PREFIX_SIZE
@@ -182,14 +187,14 @@ class Incoming:
 
     def deliver(self, call: Call) -> None:
         """Pass on a call whose message has come."""
-        if call.held:
-            self.intake.finish(call)
         self._complete(call)
         self.budget.left += EARNED
         self.was_useful = True
         self.hub.routes[call.path](call)
 
     def _complete(self, call: Call) -> None:
+        if call.held:
+            self.intake.finish(call)
         call.complete = True
         self.hub.coming -= 1
 

@@ -19,17 +19,22 @@ _MOST_KEPT_SIZE: Final = 1024  # bytes of one of them
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])").fullmatch
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}").fullmatch
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL | re.IGNORECASE).fullmatch
 
 
 class Request(NamedTuple):
-    """Headers of a call. `timeout` is in seconds, None for none; `malformed` must not be answered but with a reset."""
+    """Headers of a call. `malformed` must not be answered but with a reset.
+
+    `timeout` is in seconds, `length` of the body in bytes; None for none.
+    """
 
     path: str = ""
     timeout: float | None = None
     traceparent: str = ""
     refused: Status | None = None
     malformed: bool = False
+    length: int | None = None
 
 
 MALFORMED: Final = Request(malformed=True)
@@ -96,12 +101,15 @@ def _understand(found: list[Field]) -> Request:
         return MALFORMED
     if get(fields.TE, b"trailers") != b"trailers":  # RFC 9113 section 8.2.2
         return MALFORMED
-    timeout, trace = get(fields.TIMEOUT), get(fields.TRACEPARENT, b"")
+    timeout, trace, length = get(fields.TIMEOUT), get(fields.TRACEPARENT, b""), get(fields.LENGTH)
+    if length is not None and not _LENGTH(length):
+        return MALFORMED
     return Request(
         path.decode("latin-1"),
         None if timeout is None else _seconds(timeout),
         trace.decode("ascii") if trace.isascii() else "",
         _refused(values),
+        length=None if length is None else int(length),
     )
 
 

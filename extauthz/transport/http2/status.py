@@ -1,6 +1,7 @@
 """How a call ends, as bytes: header blocks that need no table, so that they are the same for every call.
 
-Rule 1: nothing is ever put into the peer's table, so its size is none of our business.
+Rule 1: nothing is ever put into the peer's table. The first block of every answer says that it is empty: who has made
+it smaller waits to be told so (RFC 9113 section 4.3.1), and ends the connection otherwise.
 """
 
 from struct import Struct
@@ -10,6 +11,7 @@ from extauthz.transport.http2.frames import DATA, END_HEADERS, END_STREAM, HEAD,
 
 OK, CANCELLED, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE = 0, 1, 3, 5, 8, 12, 14
 
+_NO_TABLE: Final = b"\x20"  # RFC 7541 section 6.3: a table of no bytes
 _200: Final = b"\x88"  # `:status: 200` by its index
 _CONTENT_TYPE: Final = b"\x0f\x10\x10application/grpc"  # by the index of its name
 _STATUS_NAME: Final = b"\x08"  # literal, `:status` by index 8
@@ -32,7 +34,7 @@ NOT_POST: Final = Status(UNIMPLEMENTED, "gRPC is POST", 405)
 NOT_GRPC: Final = Status(INVALID_ARGUMENT, "the content type is not application/grpc", 415)
 TOO_MANY: Final = Status(UNAVAILABLE, "too many at once")
 
-_BLOCK: Final = _200 + _CONTENT_TYPE
+_BLOCK: Final = _NO_TABLE + _200 + _CONTENT_TYPE
 _END_BLOCK: Final = b"\x00\x0bgrpc-status\x010"
 # The response headers, the head of the one DATA frame and the prefix of the one message, as one struct.
 _ANSWER: Final = Struct(f">5sI{len(_BLOCK)}sHBBBIBI")
@@ -69,7 +71,8 @@ def data(stream: int, part: bytes) -> bytes:
 
 def trailers_only(stream: int, status: Status) -> bytes:
     """An answer without a message."""
-    block = _200 if status.http == 200 else _STATUS_NAME + _string(str(status.http).encode())  # noqa: PLR2004 - OK
+    block = _NO_TABLE
+    block += _200 if status.http == 200 else _STATUS_NAME + _string(str(status.http).encode())  # noqa: PLR2004 - OK
     block += _CONTENT_TYPE
     block += b"\x00" + _string(b"grpc-status") + _string(str(status.code).encode())
     block += b"\x00" + _string(b"grpc-message") + _string(status.words.encode())
