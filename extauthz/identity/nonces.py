@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from extauthz.identity import base64url
 
-MIN_KEY = 32  # bytes: as many as the MAC has
 _LENGTH = 18  # bytes, 24 characters: 144 bits that nobody can guess
 
 

@@ -40,11 +40,6 @@ class Value(Struct, frozen=True, kw_only=True):
         """Whether a request that gets to a policy may match."""
         return not self.never and not self.refused and not self.lost
 
-    @property
-    def can_be_said(self) -> bool:
-        """Whether there is an expression for it, true or not."""
-        return not self.lost and (self.attribute is not None or bool(self.cel))
-
 
 class Field(Struct, frozen=True):
     """What a field becomes: values of our field and an expression, which must both hold."""

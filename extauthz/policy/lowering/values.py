@@ -43,7 +43,6 @@ class BeyondError(Exception):
 
 
 NUMBERS: Final = (int, float, UInt)
-_INTEGERS: Final = (int, UInt)
 _LISTS: Final = (list, tuple)
 _ORDERED: Final = frozenset((int, str, float, bool, UInt, bytes, Timestamp, Duration))
 
@@ -125,8 +124,3 @@ def result(value: Any) -> Any:
     if kind in {bytes, Timestamp, Duration}:
         raise BeyondError
     return value
-
-
-def has_integers(left: object, right: object) -> bool:
-    """Whether both are integers, each of any kind."""
-    return type(left) in _INTEGERS and type(right) in _INTEGERS

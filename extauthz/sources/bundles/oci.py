@@ -24,7 +24,6 @@ from extauthz.sources.bundles.origin import Brought
 from extauthz.sources.bundles.reference import parse_reference
 from extauthz.sources.bundles.registry_token import RegistryToken
 
-ARTIFACT_TYPE: Final = "application/vnd.extauthz.bundle.v1"
 LAYER_TYPE: Final = "application/vnd.extauthz.bundle.v1.tar+gzip"
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 _MAX_MANIFEST: Final = 4 << 20  # the specification lets registries refuse larger ones
