@@ -90,7 +90,7 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # auto: loop where it passes its self-check at the start, else stock, which is logged, counted and shown
     kind: Literal["auto", "loop", "stock"] = "auto"
     # loop: a queue that stands holds this much work, shared fairly between tenants; the rest is refused at once as
-    # `overloaded`. A burst that is worked off within 20 ms may be ten times as long, 512 at least.
+    # `overloaded`. A burst may be 20 ms of work.
     max_queue_seconds: Annotated[float, Meta(gt=0, le=1)] = 0.003
     threads: Annotated[int, Meta(ge=1, le=64)] = 4  # stock: more threads fight over one interpreter lock
     # stock: Checks at work or waiting; what comes on top is refused at once as `overloaded`

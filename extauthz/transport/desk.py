@@ -28,8 +28,8 @@ Seen = TypeVar("Seen", str, bool)
 _BATCH = 32
 # Calls that may wait to be decided, however cheap they are.
 _MOST = 1024
-# Batches that go before one that costs much, at most.
-_PATIENCE = 20
+# So long those that cost much may go on when nothing cheaper is ready: what comes meanwhile waits as long.
+_COSTLY_SECONDS = 0.001
 _FIRST_GUESS, _FIRST_GUESS_COSTLY = 60e-6, 200e-6  # seconds, until measured
 
 
@@ -47,7 +47,7 @@ class Desk:
         self.ready: list[Call] = []  # what memory may suffice for
         self.costly: deque[tuple[Call, Later]] = deque()  # what is to be gone on with when nothing is ready
         self._deciding = 0
-        self._passed_over = 0  # batches since the last of them
+        self._served = 0.0  # when the last batch was
 
     @property
     def count(self) -> int:
@@ -81,7 +81,7 @@ class Desk:
         self._queue.emptied()
 
     def work(self, *, more_is_here: bool) -> None:
-        """Decide what is ready; where nothing else is here, one that costs much: even so they come on in a flood.
+        """Decide what is ready, then of those that cost much: one where more is ready, so that they come on in a flood.
 
         What no answer waits for comes when there is none of both, and one look at the sockets later.
         """
@@ -91,13 +91,14 @@ class Desk:
             self._queue.emptied()
             if self.spare is not None and not self.costly:
                 self.spare.do()
-        self._passed_over += 1
-        if self.costly and (not more_is_here or self._passed_over >= _PATIENCE):
-            self._passed_over = 0
+        if self.costly:
+            until = time.perf_counter() + _COSTLY_SECONDS
             self._answer_costly()
+            while self.costly and not self.ready and time.perf_counter() < until:
+                self._answer_costly()
 
     def _answer_ready(self) -> None:
-        if self._costly_queue.is_full(len(self.costly)):
+        if len(self.costly) + len(self.ready) > self._costly_queue.room:
             self.ready = self._turn_away_unverified(self.ready)
         if self._queue.stands and len(self.ready) > self._queue.places:
             self.ready = self._give_way(self.ready)
@@ -117,11 +118,14 @@ class Desk:
         if answerer is None:
             return ready
         stay: list[Call] = []
+        unverified = len(self.costly)
         for call in ready:
             if _glance(answerer.needs_verifying, call, otherwise=False):
-                self._shed(call, "verification", Reason.OVERLOADED)
-            else:
-                stay.append(call)
+                if self._costly_queue.is_full(unverified):
+                    self._shed(call, "verification", Reason.OVERLOADED)
+                    continue
+                unverified += 1
+            stay.append(call)
         return stay
 
     def _give_way(self, ready: list[Call]) -> list[Call]:
@@ -136,7 +140,9 @@ class Desk:
         return stay
 
     def _answer_batch(self, calls: list[Call]) -> None:
-        began, used = time.perf_counter(), time.thread_time()
+        used = time.thread_time()
+        # Where the queue stands, what is read and refused in between is part of the price of what is served.
+        began = self._served if self._queue.stands else time.perf_counter()
         for call, answer in zip(calls, self._decide(calls), strict=True):
             try:
                 self._pass_on(call, answer)
@@ -144,7 +150,8 @@ class Desk:
                 log.exception("an answer could not be given")
                 with suppress(Exception):  # it may have been given in part; the others wait
                     call.reply(self._last_resort)
-        self._queue.worked(len(calls), time.perf_counter() - began, time.thread_time() - used)
+        self._served = time.perf_counter()
+        self._queue.worked(len(calls), self._served - began, time.thread_time() - used)
 
     def _pass_on(self, call: Call, answer: "bytes | Later") -> None:
         if isinstance(answer, bytes):

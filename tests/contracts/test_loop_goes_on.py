@@ -186,6 +186,7 @@ def test_a_refusal_is_given_although_nobody_can_count_it_or_word_it(served: Serv
 def test_a_glance_that_fails_turns_nobody_away_and_keeps_nobody_waiting(served: Served, monkeypatch) -> None:
     desk = served.transport._desk
     monkeypatch.setattr(desk._costly_queue, "is_full", lambda _waiting: True)
+    monkeypatch.setattr(desk._costly_queue, "room", 0)
     assert served.check(b"nobody") == Reason.OVERLOADED.code.encode()
     served.answerer.glance = BrokenError()
     assert served.check(b"nobody") == b"nobody"

@@ -23,14 +23,14 @@ def most(queue: Queue) -> int:
 
 def test_a_burst_may_be_longer_than_what_can_be_done_where_the_queue_stands() -> None:
     queue = a_queue(0.000099)
-    assert (False, 512, 50) == (queue.stands, most(queue), queue.places)
-    work(queue, 420, 420 * 0.000099)
+    assert (False, 202, 50) == (queue.stands, most(queue), queue.places)
+    work(queue, 210, 210 * 0.000099)
     assert (True, 50, 50) == (queue.stands, most(queue), queue.places)
 
 
 def test_where_there_is_a_choice_to_make_more_are_looked_at_than_can_be_served() -> None:
     queue = a_queue(0.000099, choosing=True)
-    work(queue, 420, 420 * 0.000099)
+    work(queue, 210, 210 * 0.000099)
     assert (True, 174, 50) == (queue.stands, most(queue), queue.places)
 
 
@@ -99,14 +99,14 @@ def test_what_waits_for_a_core_is_a_burst_however_long_that_takes() -> None:
     queue = a_queue(0.0001)
     for _ in range(40):
         queue.worked(2, 0.2, 0.0002)
-    assert (False, 512) == (queue.stands, most(queue))
+    assert (False, 200) == (queue.stands, most(queue))
 
 
 def test_what_came_while_the_machine_stood_still_for_a_fifth_of_a_second_is_all_answered() -> None:
     """At 1,000 a second; with work for two beside, so that each takes twice as long."""
     queue = a_queue(0.00005)
     waiting = 250
-    assert not queue.is_full(waiting - 1)
+    assert not queue.is_full(waiting)
     while waiting > 0:
         queue.worked(25, 25 * 0.0001, 25 * 0.00005)
         assert not queue.stands
