@@ -54,6 +54,14 @@ def backwards(state: State, kept: Sequence[Kept], wanted: str, steps: int) -> Ke
     return found
 
 
+def require_unpinned(state: State) -> None:
+    """Raises OrderRefusedError while a pin keeps everything else out."""
+    hold = state.hold
+    if hold is not None and hold.kind == "pin":
+        message = f"`{hold.revision}` is pinned by {hold.operator.name}: pin another revision, or unpin"
+        raise OrderRefusedError(message)
+
+
 def behind(state: State, kept: Sequence[Kept]) -> tuple[Kept, Kept]:
     """What is in force by order, and what waits behind it; the same where nothing does. Raises OrderRefusedError."""
     if state.hold is None and not state.waiting:

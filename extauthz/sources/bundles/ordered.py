@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from extauthz.bundle import BundleError
 from extauthz.bundle.difference import Difference
 from extauthz.sources.bundles.state import Kept, OrderKind
 from extauthz.sources.operators import Operator
@@ -51,3 +52,12 @@ class OrderRefusedError(Exception):
     def __init__(self, message: str, fault: Fault = "refused") -> None:
         self.fault = fault
         super().__init__(message)
+
+
+def as_refusal(error: Exception) -> OrderRefusedError:
+    """What an operator is told of a BundleError or a StoreError."""
+    if isinstance(error, OrderRefusedError):
+        return error
+    if isinstance(error, BundleError):
+        return OrderRefusedError(f"it may not come into force ({error.step}): {error.findings[0]}")
+    return OrderRefusedError(str(error), "disk")

@@ -12,28 +12,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
-from typing import Literal
 
 from msgspec.structs import replace
 
-from extauthz.bundle import BundleError, unpack
+from extauthz.bundle import Built, BundleError, unpack
 from extauthz.bundle.difference import Difference, difference
-from extauthz.sources.bundles.choose import backwards, behind, in_order, named
+from extauthz.sources.bundles.choose import backwards, behind, in_order, named, require_unpinned
 from extauthz.sources.bundles.intake import Intake, Offered
-from extauthz.sources.bundles.ordered import Judged, Ordered, OrderRefusedError, Outcome
+from extauthz.sources.bundles.ordered import Judged, Ordered, OrderRefusedError, Outcome, as_refusal
 from extauthz.sources.bundles.origin import Brought
+from extauthz.sources.bundles.prepared import Prepare, Prepared, made_hold, made_past
 from extauthz.sources.bundles.report import Activation
-from extauthz.sources.bundles.state import Hold, Kept, OrderKind, Past, State, StoreError, put_back
+from extauthz.sources.bundles.state import Hold, Kept, OrderKind, State, StoreError, put_back
 from extauthz.sources.bundles.steps import Progress
 from extauthz.sources.bundles.store import BundleStore
 from extauthz.sources.live import Live
 from extauthz.sources.operators import Operator, wrong_with
 
-_HOLDS: dict[OrderKind, Literal["rollback", "pin", "promotion"]] = {
-    "rollback": "rollback",
-    "pin": "pin",
-    "promote": "promotion",
-}
 _NO_CANDIDATE = "there is no candidate: name one in `bundle.candidate`"
 _NO_STORE = "`bundle.stateDirectory` is not set, so no revision is kept"
 Seen = Callable[[Activation, Progress, float], None]
@@ -94,10 +89,10 @@ class BundleOrders:
         """Go back to a kept revision, or so many back. What is not newer than what was left waits from then on."""
 
         def choose(state: State, kept: list[Kept]) -> Kept:
-            _require_unpinned(state)
+            require_unpinned(state)
             return backwards(state, kept, wanted, steps)
 
-        return self._order("rollback", choose, operator, dry_run=dry_run)
+        return self._order("rollback", self._back_to("rollback", choose), operator, dry_run=dry_run)
 
     def pin(self, wanted: str, operator: Operator, *, dry_run: bool = False) -> Outcome:
         """Put a kept revision in force and keep it there, whatever the source brings; "" for the one in force."""
@@ -109,48 +104,24 @@ class BundleOrders:
                 raise OrderRefusedError(message)
             return found
 
-        return self._order("pin", choose, operator, dry_run=dry_run)
+        return self._order("pin", self._back_to("pin", choose), operator, dry_run=dry_run)
 
     def promote(self, operator: Operator, *, force: bool = False, dry_run: bool = False) -> Outcome:
         """Put the candidate in force, if the gate lets it pass or `force` overrides that."""
-        with self._turn:
-            try:
-                store = self._opened()
-                _require(operator)
-                state, kept = self.kept()
-                offered, judged = self._require_candidate(state, force=force)
-                began, progress = time.monotonic(), Progress()
-                about, after, archive = self._intake.admit(offered, progress)
-            except (OrderRefusedError, BundleError, StoreError) as error:
-                refused = _as_refusal(error)
-                if not dry_run:
-                    self._refused("promote", operator, refused)
-                raise refused from error
-            before = next((each for each in kept if each.id == state.active), None)
-            against = () if judged.passed else judged.reasons
-            ordered = Ordered(
-                kind="promote",
-                operator=operator,
-                before=before,
+
+        def prepare(store: BundleStore, state: State, _: list[Kept]) -> Prepared:
+            offered, judged = self._require_candidate(state, force=force)
+            began, progress = time.monotonic(), Progress()
+            about, after, archive = self._intake.admit(offered, progress)
+            return Prepared(
                 after=after,
-                forced=force and not judged.passed,
-                basis=judged.basis,
-                overridden=against,
+                archive=archive,
+                effect=self._effect("promote", offered.built, about, progress, began),
+                write=lambda change: store.install(after, archive, change),
+                judged=judged,
             )
-            if dry_run:
-                return Outcome(ordered=ordered, dry_run=True, difference=self._difference(store, before, archive))
-            self.on_order(ordered)
-            hold = self._hold("promote", after, operator, state, before)
-            past = self._past(ordered, after)
-            now = self._write(
-                ordered, lambda: store.install(after, archive, lambda now: put_back(now, after, hold, past))
-            )
-            with progress.step("activate"):
-                self._intake.put_in_force(offered.built)
-            gc.freeze()
-            self._seen(replace(about, order="promote"), progress, began)
-            self.share(ordered)
-        return Outcome(ordered=ordered, waiting=self._revision(now.waiting))
+
+        return self._order("promote", prepare, operator, dry_run=dry_run)
 
     def unpin(self, operator: Operator) -> Outcome:
         """Follow the source again: what waits comes into force, if it passes its steps."""
@@ -164,7 +135,7 @@ class BundleOrders:
                 raise
             ordered = Ordered(kind="unpin", operator=operator, before=before, after=after)
             self.on_order(ordered)
-            past = self._past(ordered, before)
+            past = made_past(ordered, before, self._clock())
             self._write(ordered, lambda: store.update(lambda now: put_back(now, before, None, past)))
             note = self._take_waiting(store, after) if after is not before else ""
             self.share(ordered)
@@ -182,33 +153,48 @@ class BundleOrders:
 
     # --- how
 
-    def _order(
-        self, kind: OrderKind, choose: Callable[[State, list[Kept]], Kept], operator: Operator, *, dry_run: bool
-    ) -> Outcome:
+    def _order(self, kind: OrderKind, prepare: Prepare, operator: Operator, *, dry_run: bool) -> Outcome:
         with self._turn:
             try:
                 store = self._opened()
                 _require(operator)
                 state, kept = self.kept()
-                after = choose(state, kept)
-                before = next((each for each in kept if each.id == state.active), None)
-                after, archive = store.load(after.id)
-                effect = self._recall(kind, after, archive, store)
+                made = prepare(store, state, kept)
             except (OrderRefusedError, BundleError, StoreError) as error:
-                refused = _as_refusal(error)
+                refused = as_refusal(error)
                 if not dry_run:
                     self._refused(kind, operator, refused)
                 raise refused from error
-            ordered = Ordered(kind=kind, operator=operator, before=before, after=after)
+            after, judged = made.after, made.judged
+            before = next((each for each in kept if each.id == state.active), None)
+            ordered = Ordered(
+                kind=kind,
+                operator=operator,
+                before=before,
+                after=after,
+                forced=not judged.passed,
+                basis=judged.basis,
+                overridden=() if judged.passed else judged.reasons,
+            )
             if dry_run:
-                return Outcome(ordered=ordered, dry_run=True, difference=self._difference(store, before, archive))
+                return Outcome(ordered=ordered, dry_run=True, difference=self._difference(store, before, made.archive))
             self.on_order(ordered)
-            hold = self._hold(kind, after, operator, state, before)
-            past = self._past(ordered, after)
-            now = self._write(ordered, lambda: store.update(lambda now: put_back(now, after, hold, past)))
-            effect()
+            now = self._clock()
+            hold, past = made_hold(ordered, after, state, now), made_past(ordered, after, now)
+            written = self._write(ordered, lambda: made.write(lambda state: put_back(state, after, hold, past)))
+            made.effect()
             self.share(ordered)
-        return Outcome(ordered=ordered, waiting=self._revision(now.waiting))
+        return Outcome(ordered=ordered, waiting=self._revision(written.waiting))
+
+    def _back_to(self, kind: OrderKind, choose: Callable[[State, list[Kept]], Kept]) -> Prepare:
+        """To a revision that is kept."""
+
+        def prepare(store: BundleStore, state: State, kept: list[Kept]) -> Prepared:
+            after, archive = store.load(choose(state, kept).id)
+            effect = self._recall(kind, after, archive, store)
+            return Prepared(after=after, archive=archive, effect=effect, write=store.update)
+
+        return prepare
 
     def _recall(self, kind: OrderKind, kept: Kept, archive: bytes, store: BundleStore) -> Callable[[], None]:
         """Everything that can fail is done now; what is returned puts it in force. Raises BundleError."""
@@ -220,6 +206,11 @@ class BundleOrders:
         known = offered.built if offered is not None else None
         about, built = self._intake.recall(kept, archive, f"{store.directory}/{kept.id}", progress, known)
 
+        return self._effect(kind, built, about, progress, began)
+
+    def _effect(
+        self, kind: OrderKind, built: Built, about: Activation, progress: Progress, began: float
+    ) -> Callable[[], None]:
         def effect() -> None:
             with progress.step("activate"):
                 self._intake.put_in_force(built)
@@ -253,33 +244,8 @@ class BundleOrders:
             self.on_order(replace(ordered, why_not=str(refused)))
             raise refused from error
 
-    def _hold(self, kind: OrderKind, kept: Kept, operator: Operator, state: State, before: Kept | None) -> Hold:
-        left = state.hold.left if state.hold is not None and state.hold.kind != "pin" else ()
-        if kind != "pin" and before is not None:
-            left = (*left, before.digest)
-        return Hold(
-            kind=_HOLDS[kind],
-            id=kept.id,
-            revision=kept.revision,
-            digest=kept.digest,
-            since=self._clock(),
-            operator=operator,
-            left=left,
-        )
-
-    def _past(self, ordered: Ordered, kept: Kept) -> Past:
-        return Past(
-            at=self._clock(),
-            what=ordered.kind,
-            id=kept.id,
-            revision=kept.revision,
-            before=ordered.before.revision if ordered.before else "",
-            operator=ordered.operator,
-            forced=ordered.forced,
-        )
-
     def _require_candidate(self, state: State, *, force: bool) -> tuple[Offered, Judged]:
-        _require_unpinned(state)
+        require_unpinned(state)
         offered, judged = self.candidate(), self.judged()
         current = self._live.latest
         if offered is None or judged is None:
@@ -322,21 +288,6 @@ class BundleOrders:
 def _require(operator: Operator) -> None:
     if wrong := wrong_with(operator):
         raise OrderRefusedError(wrong)
-
-
-def _require_unpinned(state: State) -> None:
-    hold = state.hold
-    if hold is not None and hold.kind == "pin":
-        message = f"`{hold.revision}` is pinned by {hold.operator.name}: pin another revision, or unpin"
-        raise OrderRefusedError(message)
-
-
-def _as_refusal(error: Exception) -> OrderRefusedError:
-    if isinstance(error, OrderRefusedError):
-        return error
-    if isinstance(error, BundleError):
-        return OrderRefusedError(f"it may not come into force ({error.step}): {error.findings[0]}")
-    return OrderRefusedError(str(error), "disk")
 
 
 def _nothing() -> None:
