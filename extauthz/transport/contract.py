@@ -101,7 +101,7 @@ class TransportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_message_bytes: Annotated[int, Meta(ge=64 << 10, le=64 << 20)] = MAX_MESSAGE
     # Of a call's own headers, which are few.
     max_metadata_bytes: Annotated[int, Meta(ge=8 << 10, le=1 << 20)] = 16 << 10
-    # loop: an Envoy has one or two for each of its threads; one more is closed at once
+    # loop: an Envoy has one or two for each of its threads; beyond, the longest without a call gives way
     max_connections: Annotated[int, Meta(ge=1, le=65536)] = 1024
     # Envoy assumes a large limit until SETTINGS arrive, so a small one fails calls
     max_concurrent_streams: Annotated[int, Meta(ge=100, le=65536)] = 1024

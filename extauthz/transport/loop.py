@@ -20,6 +20,7 @@ from extauthz.transport.desk import Desk
 from extauthz.transport.http2.call import Call
 from extauthz.transport.http2.clocks import Clocks
 from extauthz.transport.http2.door import Door
+from extauthz.transport.http2.frames import NO_ERROR
 from extauthz.transport.http2.hub import Hub
 from extauthz.transport.http2.link import Link
 from extauthz.transport.http2.status import TOO_MANY
@@ -85,7 +86,7 @@ class LoopTransport:
     def bind(self) -> str:
         """Take the address, without serving yet; returns it with the actual port. Raises OSError."""
         sock, address = listener(self._address)
-        self._door = Door(sock, self._context, self._is_full, self._admit)
+        self._door = Door(sock, self._context, self._admit)
         return str(address)
 
     def start(self, answerer: Answerer, spare: Spare | None = None) -> None:
@@ -122,9 +123,6 @@ class LoopTransport:
             os.close(bell)
 
     # --- the door's thread
-
-    def _is_full(self) -> bool:
-        return len(self._links) >= self._options.max_connections
 
     def _admit(self, sock: socket.socket) -> None:
         self._hub.post(lambda: self._begin(sock))
@@ -182,11 +180,24 @@ class LoopTransport:
         self._hub.do_posted()
 
     def _begin(self, sock: socket.socket) -> None:
+        if len(self._links) >= self._options.max_connections and not self._make_room():
+            sock.close()
+            return
         link = Link(self._hub, sock, self._poller, self._forget)
         self._handlers[link.fd] = link.on_events
         self._links[link] = Clocks(link)
         if self._ends:
             link.close()
+
+    def _make_room(self) -> bool:
+        """Close the connection that nobody misses: without calls now, and longest without one, or never with any."""
+        idle = [link for link in self._links if not link.sender.streams]
+        if idle:
+            least = min(idle, key=lambda link: (link.connection.useful, link.began))
+            least.end(NO_ERROR)
+            least.flush()
+            least.close()
+        return bool(idle)
 
     def _crowd(self, call: Call) -> None:
         """Refuse a call whose message has not come, for too many have begun."""

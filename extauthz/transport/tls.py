@@ -127,6 +127,7 @@ def _context(options: TlsOptions) -> ssl.SSLContext:
         if client_ca is not None:
             context.load_verify_locations(cadata=client_ca.decode())
             context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what is trusted need not be a root
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         message = f"the files `{options.certificate}` and `{options.key}` cannot be used together: {error}"
         raise TlsError(message) from error

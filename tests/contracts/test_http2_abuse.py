@@ -191,7 +191,96 @@ def test_t64_replies_that_nobody_reads_are_not_piled_up(server: Server, shape: s
         assert psutil.Process().memory_info().rss - before < MOST_GROWTH
 
 
+def processor_seconds(server: Server) -> float:
+    """What the loop has used so far."""
+    threads = {thread.id: thread.user_time + thread.system_time for thread in psutil.Process().threads()}
+    return threads[server.transport._thread.native_id]
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (settings(*[(INITIAL_WINDOW, 0), (INITIAL_WINDOW, 1)] * 1300), "of the streams"),
+        ((settings((INITIAL_WINDOW, 0)) + settings((INITIAL_WINDOW, 1))) * 1300, "of the streams"),
+        (frame(WINDOW, 0, 0, u32(1)) * 2600, "of the streams"),
+        (frame(WINDOW, 0, 0, u32(1)) * 2600, "of the connection"),
+    ],
+    ids=[
+        "settings in one frame",
+        "settings in many",
+        "updates while streams wait",
+        "updates while the connection waits",
+    ],
+)
+def test_t64_windows_that_change_for_a_thousand_waiting_streams_cost_little(
+    server: Server, made: bytes, kind: str
+) -> None:
+    """A byte of the peer must not make the server look at a thousand streams for as long as it likes."""
+    first = 0 if kind == "of the streams" else 1 << 20
+    with server.peer((INITIAL_WINDOW, first)) as abuser:
+        for start in range(1, 2000, 200):
+            abuser.send(*(check(stream, b"size:70000:a") for stream in range(start, start + 200, 2)))
+            time.sleep(0.02)  # so that they are decided, not refused
+        abuser.sync()
+        before = processor_seconds(server)
+        with suppress(OSError):
+            for _ in range(4):
+                abuser.socket.sendall(made)
+        for _ in range(50):
+            drain(abuser)
+            assert server.serves()
+        assert processor_seconds(server) - before < 0.5
+
+
+def test_t64_calls_that_begin_and_go_no_further_keep_out_nobody_else() -> None:
+    """Ten thousand of them, as many as a server holds: who brings its message at once is answered."""
+    server = Server(message_timeout_seconds=20)
+    try:
+        with ExitStack() as stack:
+            for _ in range(10):
+                peer = stack.enter_context(server.peer())
+                peer.sync()
+                peer.send(*(opening(stream) for stream in range(1, 2000, 2)))
+                peer.sync()
+            with server.peer() as good:
+                for stream in range(1, 41, 2):
+                    assert good.ask(stream, b"%d" % stream) == b"answer:%d" % stream
+                many = range(101, 121, 2)
+                good.send(*(opening(stream) for stream in many))
+                good.sync()
+                good.send(*(frame(DATA, END_STREAM, stream, message(b"%d" % stream)) for stream in many))
+                assert good.until(lambda: all(good.streams[stream].done for stream in many))
+                assert {good.streams[stream].answer for stream in many} == {b"answer:%d" % stream for stream in many}
+        assert server.settles()
+    finally:
+        server.close()
+
+
 # --- connections
+
+
+def test_t64_connections_that_ask_nothing_keep_out_nobody() -> None:
+    """As many as the server takes: the longest without a call gives way, and who has calls stays."""
+    server = Server(max_connections=20, message_timeout_seconds=20)
+    try:
+        with ExitStack() as stack:
+            assert server.serves()
+            busy = stack.enter_context(server.peer())
+            busy.send(opening(1))
+            busy.sync()
+            idle = [stack.enter_context(server.peer(preface=number % 2 == 0)) for number in range(60)]
+            assert server.serves()
+            assert not server._good.goaways
+            fresh = stack.enter_context(server.peer())
+            assert fresh.ask(1, b"fresh") == b"answer:fresh"
+            busy.send(frame(DATA, END_STREAM, 1, message(b"x")))
+            assert busy.ending(1) == "answer"
+            assert until(lambda: len(server.transport._links) <= 20)
+            for peer in idle[:40]:
+                assert peer.until(lambda: peer.closed)  # noqa: B023
+        assert server.settles()
+    finally:
+        server.close()
 
 
 BEGINNINGS = {

@@ -240,6 +240,32 @@ def test_t64_handshakes_that_stall_hold_up_nobody_and_leave_nothing(secure: Secu
     assert until(lambda: process.num_fds() <= before)
 
 
+def test_t64_more_handshakes_that_stall_than_the_server_has_at_once_keep_out_nobody(secure: Secure) -> None:
+    first = hello(secure)
+    with ExitStack() as stack:
+        for number in range(700):
+            peer = stack.enter_context(secure.server.peer(preface=False))
+            peer.socket.sendall(first[: len(first) // 2])
+            if number % 100 == 99:
+                with secure.peer() as fresh:
+                    assert fresh.ask(1, b"fresh") == b"answer:fresh"
+
+
+def test_t61_a_client_ca_may_be_one_that_another_has_issued(tmp_path: Path) -> None:
+    """Who trusts one CA of many need not trust the root above them."""
+    root = trustme.CA()
+    own, sibling = root.create_child_ca(), root.create_child_ca()
+    secure = Secure(tmp_path)
+    own.cert_pem.write_to_path(tmp_path / "clients.pem")
+    try:
+        with secure.peer(secure.context(own.issue_cert("envoy.example"))) as peer:
+            assert peer.ask(1, b"x") == b"answer:x"
+        assert secure.refuses(secure.context(sibling.issue_cert("envoy.example")))
+        assert secure.refuses(secure.context(root.issue_cert("envoy.example")))
+    finally:
+        secure.server.close()
+
+
 def test_a_handshake_byte_by_byte_comes_to_its_end(secure: Secure) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = secure.context(secure.envoy).wrap_bio(incoming, outgoing, server_hostname=NAME)

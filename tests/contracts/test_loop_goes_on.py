@@ -266,8 +266,8 @@ def test_t64_calls_that_never_send_their_message_are_bounded_and_given_up(method
         calls = [begin.future(never(), timeout=30) for _ in range(60)]
         codes = [error.code() if (error := call.exception(timeout=20)) else None for call in calls]
         refused = None if method == CHECK else grpc.StatusCode.UNAVAILABLE  # a Check gets an explicit answer
-        assert codes.count(grpc.StatusCode.CANCELLED) == 5
-        assert codes.count(refused) == 55
+        assert codes.count(grpc.StatusCode.CANCELLED) == 16  # a few any connection may have
+        assert codes.count(refused) == 44
         assert served.transport.inflight == 0
     finally:
         gate.set()

@@ -12,6 +12,7 @@ _MOST: Final = 10_000
 _REFILL: Final = 2_000  # each second
 EARNED: Final = 10  # by a call whose message has come
 RESET: Final = 4  # a stream that ends without an answer
+STREAMS: Final = 16  # that one frame has us look at
 EARLY_PING: Final = 20  # a PING that comes sooner than agreed, when nothing was answered since the last
 
 

@@ -38,7 +38,7 @@ def _set(connection: "Connection", setting: int, value: int) -> None:
     if setting == frames.INITIAL_WINDOW_SIZE:
         if value > frames.MAX_WINDOW:
             raise PeerError(frames.FLOW_CONTROL_ERROR, "a window beyond 2^31-1")
-        connection.sender.set_first_window(value)
+        connection.budget.spend(connection.sender.set_first_window(value) // budget.STREAMS)
     elif setting == frames.MAX_FRAME_SIZE:
         if value not in _MAX_FRAME_SIZES:
             raise PeerError(PROTOCOL_ERROR, "an impossible frame size")
@@ -54,10 +54,10 @@ def _on_ping(connection: "Connection", flags: int, stream: int, payload: bytes) 
     if flags & frames.ACK:
         connection.pong = payload
         return
-    now = connection.hub.now
-    if now - connection.pinged < connection.hub.options.min_ping_interval_seconds and not connection.was_useful:
+    now, before = connection.hub.now, connection.pinged
+    if now - before < connection.hub.options.min_ping_interval_seconds and connection.useful < before:
         connection.budget.spend(budget.EARLY_PING)
-    connection.pinged, connection.was_useful = now, False
+    connection.pinged = now
     connection.sender.write(frames.ping(payload, frames.ACK))
 
 
@@ -75,7 +75,7 @@ def _on_window_update(connection: "Connection", _flags: int, stream: int, payloa
     _check_not_idle(connection, stream)
     more = int.from_bytes(payload, "big") & frames.MAX_WINDOW
     if more:
-        connection.sender.enlarge(stream, more)
+        connection.budget.spend(connection.sender.enlarge(stream, more) // budget.STREAMS)
     elif (call := connection.sender.streams.get(stream)) is not None:
         connection.sender.cancel(call, PROTOCOL_ERROR)
     elif not stream:

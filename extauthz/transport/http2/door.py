@@ -1,7 +1,7 @@
 """Where connections come in: a thread that accepts them and has their TLS handshakes, so that no Check waits for one.
 
-Rule 1: connections are few; one too many is closed at once, and where the process has no descriptor left for one the
-door closes for a moment instead of spinning.
+Rule 1: handshakes that stall keep nobody out, and where the process has no descriptor left for a connection the door
+closes for a moment instead of spinning.
 """
 
 import errno
@@ -35,11 +35,10 @@ class Door:
         self,
         listener: socket.socket,
         context: Callable[[], ssl.SSLContext] | None,
-        is_full: Callable[[], bool],
         admit: Callable[[socket.socket], None],
     ) -> None:
         """`context` is asked at every handshake."""
-        self._listener, self._context, self._is_full, self._admit = listener, context, is_full, admit
+        self._listener, self._context, self._admit = listener, context, admit
         self._waiting: dict[int, tuple[ssl.SSLSocket, float]] = {}  # by descriptor; and until when
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
@@ -101,9 +100,8 @@ class Door:
                 time.sleep(_PAUSE_SECONDS)
             return
         try:
-            if self._is_full() or len(self._waiting) >= _MOST_HANDSHAKES:
-                sock.close()
-                return
+            if len(self._waiting) >= _MOST_HANDSHAKES:  # who means it is done in milliseconds, so it is not the oldest
+                self._drop(poller, next(iter(self._waiting.values()))[0])
             sock.settimeout(0)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,5 +1,6 @@
 """What all connections of a server share: the clock, the bounds, the counts, and where calls go."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,6 +11,8 @@ from extauthz.transport.contract import TransportOptions
 if TYPE_CHECKING:
     from extauthz.transport.http2.call import Call
     from extauthz.transport.http2.sender import Sender
+
+log = logging.getLogger("extauthz.transport")
 
 Deliver = Callable[["Call"], None]
 
@@ -47,7 +50,10 @@ class Hub:
     def do_posted(self) -> None:
         """Do what was there when this was called."""
         for _ in range(len(self._posted)):
-            self._posted.popleft()()
+            try:
+                self._posted.popleft()()
+            except Exception:  # what is wrong with one is none of the others' business
+                log.exception("what another thread had to say could not be done")
 
     def tick(self) -> None:
         """Look at the clocks."""

@@ -20,6 +20,7 @@ from extauthz.transport.http2.request import MEASURE, RequestReader
 from extauthz.transport.http2.sender import Sender
 from extauthz.transport.http2.status import Status
 
+_FEW: Final = 16  # calls of a connection whose message has not come, whatever those of others are
 _PRIORITY_SIZE: Final = 5
 _PREFIX_SIZE: Final = 5  # of a gRPC message
 
@@ -32,7 +33,7 @@ class Incoming:
         self.budget = Budget()
         self.last = 0  # the highest stream that the peer has opened
         self.goodbye = MAX_STREAM  # the last stream that is looked at
-        self.was_useful = True  # whether a call has come since the last PING
+        self.useful = 0.0  # when the last call came; 0 before the first
         self.block_stream = 0  # whose header block goes on in CONTINUATION
         self._block, self._block_flags = bytearray(), 0
         self._reader = RequestReader(hub.options.max_metadata_bytes, hub.routes)
@@ -113,8 +114,18 @@ class Incoming:
             self._end(call)
         elif request.length is not None:
             call.body = bytearray()  # so that it is counted, not taken as it comes
-        elif hub.coming > hub.most_coming:
+        elif hub.coming > hub.most_coming and self._brings_many():
+            self.budget.spend(RESET)
             hub.crowded(call)
+
+    def _brings_many(self) -> bool:
+        """Whether this connection is one of those that have calls begin whose messages do not come."""
+        found = 0
+        for call in self.sender.streams.values():
+            found += not call.complete
+            if found > _FEW:
+                return True
+        return False
 
     def _refuse(self, stream: int, code: int) -> None:
         self.budget.spend(RESET)
@@ -189,7 +200,7 @@ class Incoming:
         """Pass on a call whose message has come."""
         self._complete(call)
         self.budget.left += EARNED
-        self.was_useful = True
+        self.useful = self.hub.now
         self.hub.routes[call.path](call)
 
     def _complete(self, call: Call) -> None:

@@ -82,32 +82,32 @@ class Sender:
         call.ending = end_answer(call.stream)
         self._push(call)
 
-    def enlarge(self, stream: int, more: int) -> bool:
-        """WINDOW_UPDATE; whether there was such a stream. Raises PeerError."""
+    def enlarge(self, stream: int, more: int) -> int:
+        """WINDOW_UPDATE; how many streams had to be looked at. Raises PeerError."""
         if not stream:
-            self.window += more
+            before, self.window = self.window, self.window + more
             if self.window > MAX_WINDOW:
                 raise PeerError(FLOW_CONTROL_ERROR, "a window beyond 2^31-1")
-            self._push_all()
-            return True
+            return 0 if before > 0 else self._push_all()  # who waits although there was some has no window of its own
         call = self.streams.get(stream)
         if call is None:
-            return False
+            return 0
         call.window += more
         if call.window > MAX_WINDOW:
             self.cancel(call, FLOW_CONTROL_ERROR)
         elif call in self._stalled:
             self._push(call)
-        return True
+        return 1
 
-    def set_first_window(self, size: int) -> None:
-        """SETTINGS_INITIAL_WINDOW_SIZE, of open streams too. Raises PeerError."""
+    def set_first_window(self, size: int) -> int:
+        """SETTINGS_INITIAL_WINDOW_SIZE, of open streams too; how many they are. Raises PeerError."""
         change, self.first_window = size - self.first_window, size
         for call in self.streams.values():
             call.window += change
             if call.window > MAX_WINDOW:
                 raise PeerError(FLOW_CONTROL_ERROR, "a window beyond 2^31-1")
         self._push_all()
+        return len(self.streams)
 
     def drop(self, call: Call) -> None:
         """The peer has reset it."""
@@ -135,9 +135,11 @@ class Sender:
             del self._deaf[next(iter(self._deaf))]
         self._deaf[stream] = None
 
-    def _push_all(self) -> None:
-        for call in list(self._stalled):
+    def _push_all(self) -> int:
+        waiting = list(self._stalled)
+        for call in waiting:
             self._push(call)
+        return len(waiting)
 
     def _push(self, call: Call) -> None:
         """Send of a call what the peer takes."""
