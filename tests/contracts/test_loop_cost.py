@@ -16,8 +16,9 @@ from extauthz.transport import ListenOptions, LoopTransport, TransportOptions
 class Echo:
     def answer_all(self, arrivals): return [arrival.raw for arrival in arrivals]
 server = LoopTransport(ListenOptions(address="127.0.0.1:0"), TransportOptions(), b"l", lambda cause: None)
-print(server.bind(), flush=True)
+address = server.bind()
 server.start(Echo())
+print(address, flush=True)
 sys.stdin.read()
 """
 
