@@ -94,11 +94,24 @@ class Running:
         environ = {"EXTAUTHZ_ADMIN__CONTROL_SOCKET": str(self.socket)}
         return CliRunner().invoke(command, arguments, env=environ, input=text)
 
-    def freeze(self, *arguments: str, until: str = "1h") -> dict[str, Any]:
-        said = self.ctl("freeze", *arguments, "--until", until, *WHO, "--format", "json")
+    def order(self, *arguments: str) -> dict[str, Any]:
+        """What came of an order that must not be refused."""
+        said = self.ctl(*arguments, *WHO, "--format", "json")
         assert 0 == said.exit_code, said.output
         found: dict[str, Any] = json.loads(said.stdout)
         return found
+
+    def freeze(self, *arguments: str, until: str = "1h") -> dict[str, Any]:
+        return self.order("freeze", *arguments, "--until", until)
+
+    def page(self) -> dict[str, Any]:
+        """All that /status says."""
+        found: dict[str, Any] = httpx.get(f"http://{self.addresses.admin}/status").json()
+        return found
+
+    def by(self) -> str:
+        """The revision that decides."""
+        return self.ask(ACCOUNT).metadata["revision"]
 
     def request(self, *arguments: str, name: str = "inc.json") -> Path:
         """The file of a request for subject u1, if nobody else is named."""

@@ -44,18 +44,8 @@ class Site(Running):
         assert until(lambda: self.status()[where] == name), self.status()
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"http://{self.addresses.admin}/status").json()["bundle"]
+        found: dict[str, Any] = self.page()["bundle"]
         return found
-
-    def order(self, *arguments: str) -> dict[str, Any]:
-        said = self.ctl(*arguments, *WHO, "--format", "json")
-        assert 0 == said.exit_code, said.output
-        found: dict[str, Any] = json.loads(said.stdout)
-        return found
-
-    def by(self) -> str:
-        """The revision that decides."""
-        return str(self.ask(ACCOUNT).metadata["revision"])
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -45,31 +44,18 @@ class Site(Running):
         fresh = self.candidate / ".fresh"
         fresh.write_text(f"{BUNDLE.replace('small-1', name)}---\n{POLICY.replace('limit >= 10', f'limit >= {limit}')}")
         fresh.rename(self.candidate / "bundle.yaml")
-        assert until(lambda: self.status()["candidate"]["revision"] == name), self.status()["candidate"]
+        assert until(lambda: self.page()["candidate"]["revision"] == name), self.page()["candidate"]
 
     def compare(self, checks: int, **claims: Any) -> None:
         """Let so many Checks be compared."""
         had = self.compared()
         for _ in range(checks):
             self.ask(ACCOUNT, **claims)
-        assert until(lambda: self.compared() >= had + checks), self.status()["candidate"]
+        assert until(lambda: self.compared() >= had + checks), self.page()["candidate"]
 
     def compared(self) -> int:
-        comparison = self.status()["candidate"]["comparison"]
+        comparison = self.page()["candidate"]["comparison"]
         return int(comparison["compared"]) if comparison else 0
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"http://{self.addresses.admin}/status").json()
-        return found
-
-    def promote(self, *arguments: str) -> dict[str, Any]:
-        said = self.ctl("promote", *arguments, *WHO, "--format", "json")
-        assert 0 == said.exit_code, said.output
-        found: dict[str, Any] = json.loads(said.stdout)
-        return found
-
-    def by(self) -> str:
-        return str(self.ask(ACCOUNT).metadata["revision"])
 
 
 @pytest.fixture
@@ -86,10 +72,10 @@ def test_exactly_what_was_compared_comes_into_force_and_a_rollback_goes_back(sit
     assert REFUSED == said.exit_code
     assert "extauthz: the gate does not let `next` pass: " in said.stderr
     site.compare(3)
-    digest = site.status()["candidate"]["digest"]
-    done = site.promote()
+    digest = site.page()["candidate"]["digest"]
+    done = site.order("promote")
     assert ("next", "small-1", digest) == (site.by(), done["before"]["revision"], done["after"]["digest"])
-    assert digest == site.status()["bundle"]["digest"]
+    assert digest == site.page()["bundle"]["digest"]
     (kind, detail) = site.events("bundle_promoted")[-1]
     assert ("done", "small-1", "next", "operator-1", "INC-1") == tuple(
         detail[name] for name in ("result", "from", "to", "operator", "reason")
@@ -104,16 +90,16 @@ def test_exactly_what_was_compared_comes_into_force_and_a_rollback_goes_back(sit
 def test_what_the_source_still_holds_waits_also_after_a_restart_until_it_has_caught_up(site: Site) -> None:
     site.offer("next")
     site.compare(3)
-    assert "small-1" == site.promote()["waiting"]
+    assert "small-1" == site.order("promote")["waiting"]
     site.restart()
-    bundle = site.status()["bundle"]
+    bundle = site.page()["bundle"]
     assert ("next", "promotion", "small-1") == (bundle["revision"], bundle["heldBy"], bundle["waiting"])
     said = site.ctl("unpin", *WHO)
     assert "`next` was promoted: what is newer comes by itself" in said.stderr
     for file in ("policy.yaml", "tests/staff.yaml"):
         (site.bundle / file).unlink()
     site.write("bundle.yaml", (site.candidate / "bundle.yaml").read_text())
-    assert until(lambda: not site.status()["bundle"].get("heldBy"))
+    assert until(lambda: not site.page()["bundle"].get("heldBy"))
     assert "next" == site.by()
 
 
@@ -123,14 +109,14 @@ def test_a_disagreement_stops_it_and_force_is_on_record_with_what_it_overrode(si
     said = site.ctl("promote", *WHO)
     assert REFUSED == said.exit_code
     assert "the gate does not let `wider` pass: " in said.stderr
-    assert said.stderr.strip().endswith("; ".join(site.status()["candidate"]["notPromotableBecause"]))
+    assert said.stderr.strip().endswith("; ".join(site.page()["candidate"]["notPromotableBecause"]))
     assert "small-1" == site.by()
     refused = site.events("bundle_order")[-1][1]
     assert ("promote", "refused") == (refused["order"], refused["result"])
-    tried = site.promote("--force", "--dry-run")
+    tried = site.order("promote", "--force", "--dry-run")
     assert (["staff"], True) == (tried["changes"]["changed"], tried["dryRun"])
     assert "small-1" == site.by()
-    done = site.promote("--force")
+    done = site.order("promote", "--force")
     assert done["forced"]
     assert done["overridden"]
     assert "policy_allowed" == site.reason(ACCOUNT, **LIMITED)
