@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: activation bench candidate capacity changes rollback fuzz gate load profile slo soak scale demo demo-check test lint types contracts generate lock clean tokens
+.PHONY: activation bench candidate capacity changes pauses rollback fuzz gate load profile slo soak scale demo demo-check test lint types contracts generate lock clean tokens
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -65,6 +65,9 @@ activation: $(STAMP) ## from a changed file to the first answer by it, over 10 a
 
 rollback: $(STAMP) ## from an order to go back to its answer, over 10 and 10,000 policies; loadtest/results/rollback.*
 	$(BIN)/python -m loadtest.rollback
+
+pauses: $(STAMP) ## how long a new bundle keeps Checks waiting for the interpreter, by place; fails above 1 ms; loadtest/results/pauses.*
+	$(BIN)/python -m loadtest.standstill
 
 changes: $(STAMP) ## 1,000 activations, 50 rollbacks, 20 freezes at 1,000 requests a second through Envoy; fails on any mix or failure
 	$(BIN)/python -m loadtest.changes $(CHANGES_OPTIONS)

@@ -92,6 +92,10 @@ class Precedents(Generic[Found]):
         self._routes: Memo[_Place, Route[Found]] = Memo(_MAX_ROUTES, _MAX_ROUTES_BYTES, _weigh_route)
         self._standings: Memo[_Seat, Standing] = Memo(_MAX_STANDINGS, _MAX_STANDINGS_BYTES, _weigh_standing)
 
+    def parts(self) -> tuple[object, ...]:
+        """What of it may be large (see `letting_go`)."""
+        return self._routes, self._standings
+
     def route(self, request: Request) -> Route[Found]:
         """Where a request goes."""
         method = request.method

@@ -109,6 +109,10 @@ class ProfileIndex:
         self.literals = literals.union(*(guard.literals for guard in guards))  # that `find` or `spots_under` compares
         self._known: Memo[_Place, int] = Memo(_MAX_PLACES, _MAX_BYTES, _weigh)
 
+    def parts(self) -> tuple[object, ...]:
+        """What of it may be large (see `letting_go`)."""
+        return self._routes, self._known
+
     def find(self, request: Request) -> Covered:
         """The profile that covers the route; None when there is none."""
         host, segments, folded = request.host, request.segments, request.folded
@@ -165,3 +169,7 @@ class Snapshot(Struct, frozen=True):
         if before is _NOT_MADE or not all(map(is_, before.of, of)):
             found = Precedents(of, self.profiles.find, self.profiles.literals, self.policies, spots_under)
             force_setattr(self, "precedents", found)
+
+    def parts(self) -> tuple[object, ...]:
+        """What of it may be large (see `letting_go`)."""
+        return (*self.policies.parts(), *self.profiles.parts(), *self.precedents.parts())

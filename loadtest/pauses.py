@@ -37,10 +37,11 @@ def watch(directory: str) -> None:
 
 
 @contextmanager
-def watched(directory: Path) -> Iterator[Path]:
-    """Inside, processes that are started note their collections below `directory`."""
+def watched(directory: Path, *others: str) -> Iterator[Path]:
+    """Inside, processes that are started note their collections below `directory`; `others` watch them, too."""
     directory.mkdir(parents=True)
-    (directory / "sitecustomize.py").write_text(f"from loadtest.pauses import watch\nwatch({str(directory)!r})\n")
+    watchers = [f"from {name} import watch\nwatch({str(directory)!r})\n" for name in ("loadtest.pauses", *others)]
+    (directory / "sitecustomize.py").write_text("".join(watchers))
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join((str(directory), str(ROOT), *([before] if before else [])))
     try:

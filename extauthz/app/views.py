@@ -113,6 +113,6 @@ def labels(live: Live, activated_at: float) -> BundleLabels:
         activated_at=activated_at,
         profiles=frozenset(profile.name for profile in world.profiles.profiles),
         tenants=frozenset(world.tenants),
-        rules={policy.name: frozenset(policy.rules) for policy in world.policies.policies},
+        rules=world.policies.rule_names,
         issuers=frozenset(issuer.name for issuer in live.issuers),
     )

@@ -40,6 +40,7 @@ _KINDS: Final = {
 # RFC 1952: deflate, no name, no time, system unknown.
 _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _STORED_MAX: Final = 0xFFFF  # RFC 1951 section 3.2.4
+_READ_AT_ONCE: Final = 1 << 18  # bytes of an archive
 _GZIP = 31  # zlib: expect a gzip header and check its trailer
 
 
@@ -87,25 +88,39 @@ def unpack(archive: bytes, name: str) -> Package:
     if manifest is None:
         raise refusal(name, f"the archive has no `{MANIFEST_FILE}`: build it with `extauthz bundle build`", "unpack")
     package = Package(members, manifest, signatures)
-    if b"".join(_tar(package)) != tar:
+    if not _is_made_of(tar, _tar(package)):
         what = "not packed as `extauthz bundle build` packs: members in another order, or more than files"
         raise refusal(name, what, "unpack")
     return package
 
 
+def _is_made_of(whole: bytes, parts: Iterator[bytes]) -> bool:
+    """Whether they are the whole one after the other; each by itself, so that others have their turn between."""
+    at = 0
+    for part in parts:
+        if whole[at : at + len(part)] != part:
+            return False
+        at += len(part)
+    return at == len(whole)
+
+
 def _inflate(archive: bytes, name: str) -> bytes:
     inflate = zlib.decompressobj(wbits=_GZIP)
+    left, at, parts = _MAX_TAR_BYTES + 1, 0, []
     try:
-        tar = inflate.decompress(archive, _MAX_TAR_BYTES + 1)
+        while at < len(archive) and left > 0 and not inflate.eof:
+            parts.append(inflate.decompress(archive[at : at + _READ_AT_ONCE], left))
+            left -= len(parts[-1])
+            at += _READ_AT_ONCE
     except zlib.error as error:
         raise refusal(name, f"not a `.tar.gz`, or damaged: {str(error).rpartition(': ')[2]}", "unpack") from None
-    if len(tar) > _MAX_TAR_BYTES:
+    if left <= 0:
         raise refusal(name, f"the archive unpacks to more than {_MAX_TAR_BYTES} bytes", "unpack")
     if not inflate.eof:
         raise refusal(name, f"the archive is truncated: {len(archive)} bytes are not all of it", "unpack")
-    if inflate.unused_data:
-        raise refusal(name, f"{len(inflate.unused_data)} bytes follow the end of the archive", "unpack")
-    return tar
+    if behind := len(inflate.unused_data) + max(0, len(archive) - at):
+        raise refusal(name, f"{behind} bytes follow the end of the archive", "unpack")
+    return b"".join(parts)
 
 
 def _header(block: bytes, name: str, at: int) -> tarfile.TarInfo:

@@ -18,6 +18,7 @@ from extauthz.bundle.proofs import bound_thumbprint, with_proof
 from extauthz.identity import Issuer
 from extauthz.identity.claim_paths import first_of
 from extauthz.model.decision import IntrospectToken, Question
+from extauthz.model.letting_go import let_go
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Connection, Refused, Request
@@ -154,6 +155,7 @@ def check_cases(documents: Documents) -> list[Finding]:
                 message = f"unknown issuer `{case.token.issuer}`{suggestion(case.token.issuer, list(known))}"
                 problems.append(Problem((*at, "token", "issuer"), message, code="unknown-name"))
         findings += document.findings(problems)
+    let_go(rules)
     return findings
 
 

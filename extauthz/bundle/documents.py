@@ -12,6 +12,7 @@ from extauthz.bundle.finding import BundleError, Finding, shorten
 from extauthz.bundle.kinds import API_VERSION, KINDS, MAX_NAME, SINGLE_KINDS, Envelope
 from extauthz.bundle.memory import Memory
 from extauthz.bundle.syntax import Tree
+from extauthz.model.letting_go import let_go
 from extauthz.model.problems import Problem, suggestion
 
 # RFC 1123 labels joined with dots, as Kubernetes names its objects.
@@ -76,6 +77,7 @@ def read_documents(files: Mapping[str, bytes], memory: Memory | None = None) -> 
             documents.findings.extend(error.findings)
             if not path.startswith(DATA):
                 documents.unread.add(path)
+    let_go(seen)
     return documents
 
 

@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 from msgspec import Struct
 
 from extauthz.model.codes import Code
+from extauthz.model.letting_go import in_order_of, let_go
 from extauthz.model.problems import Location
 
 # What a bundle goes through on its way into force. Names of metrics, of journal records and in messages: public API.
@@ -51,7 +52,12 @@ def refusal(file: str, message: str, step: Step) -> BundleError:
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """By file and line, as a reader goes through them; each once."""
     unique = dict.fromkeys((f.file, f.line, f.field, f.message, f.severity, f.code) for f in findings)
-    return [Finding(file=f[0], line=f[1], field=f[2], message=f[3], severity=f[4], code=f[5]) for f in sorted(unique)]
+    found = [
+        Finding(file=f[0], line=f[1], field=f[2], message=f[3], severity=f[4], code=f[5])
+        for f in in_order_of(unique, lambda one: one)
+    ]
+    let_go(unique)
+    return found
 
 
 def dotted(location: Location) -> str:

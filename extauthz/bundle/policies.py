@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from extauthz.bundle.documents import Documents
 from extauthz.bundle.finding import Finding
 from extauthz.guards import TenantRegistry
+from extauthz.model.letting_go import let_go
 from extauthz.model.problems import Problem
 from extauthz.model.subject import SERVICE
 from extauthz.policy import NamedPolicy, Names, PolicyMemory, PolicySet, compile_policies
@@ -26,6 +27,7 @@ def compile_all(
     compiled = compile_policies(named, names, documents.data, problems, read_headers(profiles), memory)
     for document, found in zip(policies, problems, strict=True):
         findings += document.findings(found)
+    let_go(named, problems)
     return compiled
 
 

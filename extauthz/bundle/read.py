@@ -23,6 +23,7 @@ from extauthz.bundle.name_lint import lint_names
 from extauthz.bundle.rule_lint import examine, lint_rules
 from extauthz.bundle.trust import write_public_key
 from extauthz.identity import Issuer
+from extauthz.model.letting_go import let_go
 from extauthz.model.ports import NoTokenCache, TokenCache
 from extauthz.snapshot import ProfileIndex, Snapshot
 
@@ -47,7 +48,10 @@ def read_bundle(files: Mapping[str, bytes], tokens: TokenCache, memory: Memory |
     With `memory` what did not change since the last time is used again.
     """
     with collector_paused():
-        return _build(*_compile(files, memory), bundle_digest(files), tokens)
+        documents, compiled, findings = _compile(files, memory)
+        built = _build(documents, compiled, findings, bundle_digest(files), tokens)
+        let_go(*documents.by_kind.values(), documents.findings, compiled.findings, findings)
+        return built
 
 
 class Opened(Struct, frozen=True):

@@ -8,7 +8,7 @@ Rule 3: keys and values are such that the garbage collector does not track them.
 """
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -38,6 +38,10 @@ class Memo(Generic[Key, Value]):
     def __len__(self) -> int:
         """How many entries can be found."""
         return len(self.young) + len(self._old)
+
+    def parts(self) -> tuple[dict[Any, Any], ...]:
+        """As `letting_go.Large`."""
+        return self.young, self._old, self._dropped
 
     def get(self, key: Key) -> Value | None:
         """The value kept under `key`."""

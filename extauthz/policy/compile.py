@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import Final
 
+from extauthz.model.letting_go import in_order_of, let_go
 from extauthz.model.problems import Location, Problem, suggestion
 from extauthz.policy.attributes import claim_read, compile_when, header_read
 from extauthz.policy.condition import Conditions, Program
-from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names, RuleSpec, rule_name
+from extauthz.policy.document import NamedPolicy, Names, RuleSpec, rule_name
 from extauthz.policy.evaluate import PolicySet, PolicySummary
 from extauthz.policy.guard import check_numbers
 from extauthz.policy.kinds import callers_by_kind
@@ -28,10 +29,11 @@ _OLD_EXPRESSIONS: Final = 1_000
 class _Known:
     """One policy."""
 
-    __slots__ = ("doubts", "problems", "rules", "spec")
+    __slots__ = ("doubts", "problems", "rules", "spec", "summary")
 
-    def __init__(self, spec: AccessPolicySpec, rules: list[Rule], problems: list[Problem]) -> None:
-        self.spec, self.rules, self.problems = spec, rules, problems
+    def __init__(self, policy: NamedPolicy, rules: list[Rule], problems: list[Problem]) -> None:
+        self.spec, self.rules, self.problems = policy.spec, rules, problems
+        self.summary = _summary(policy)
         self.doubts: list[Problem] | None = None  # of `lint`, for the names that there are
 
 
@@ -49,14 +51,16 @@ class PolicyMemory:
         """What compiles expressions. With data that what is known was not compiled for, nothing is known any more."""
         conditions = self._conditions
         if conditions is None or conditions.count > 2 * self._needed + _OLD_EXPRESSIONS or not conditions.replace(data):
-            conditions, self._known, self._last, self._needed = Conditions(data), {}, None, 0
+            let_go(self._known, *(self._last[:1] if self._last is not None else ()))
+            conditions, self._last, self._needed = Conditions(data), None, 0
         self._conditions = conditions
         return conditions
 
     def keep(self, policies: Iterable[NamedPolicy]) -> None:
         """Forget policies that are no longer there."""
         names = {policy.name for policy in policies}
-        self._known = {name: known for name, known in self._known.items() if name in names}
+        for name in [name for name in self._known if name not in names]:
+            del self._known[name]
 
     def find(
         self, policies: Iterable[NamedPolicy], conditions: Conditions, names: Names, problems: list[list[Problem]]
@@ -81,7 +85,7 @@ class PolicyMemory:
         if known is None or known.spec is not policy.spec:
             problems: list[Problem] = []
             rules = _compile_policy(policy, conditions, problems)
-            known = self._known[policy.name] = _Known(policy.spec, rules, problems)
+            known = self._known[policy.name] = _Known(policy, rules, problems)
         return known
 
     def same(self, found: list[_Known], read_headers: frozenset[str]) -> PolicySet | None:
@@ -92,7 +96,9 @@ class PolicyMemory:
 
     def note(self, found: list[_Known], read_headers: frozenset[str], made: PolicySet) -> None:
         """Remember what was made of these."""
-        self._last = found, read_headers, made
+        before, self._last = self._last, (found, read_headers, made)
+        if before is not None:
+            let_go(before[0])  # those that changed are nobody's any more
 
 
 def compile_policies(
@@ -116,15 +122,15 @@ def compile_policies(
         other = same.over(conditions.facts)
         memory.note(known, read_headers, other)  # or the data of the first would never be freed
         return other
-    named = [(policy.name, each.rules, told) for policy, each, told in zip(policies, known, problems, strict=True)]
-    named.sort(key=lambda entry: entry[0])
-    fits = check_numbers(named, read_headers)
+    named = [*in_order_of(zip(known, problems, strict=True), lambda entry: entry[0].summary.name)]
+    fits = check_numbers(((each.summary.name, each.rules, told) for each, told in named), read_headers)
     made = PolicySet(
-        [rule for _, rules, _ in named for rule in rules],
-        tuple(_summary(policy) for policy in sorted(policies, key=lambda policy: policy.name)),
+        [rule for each, _ in named for rule in each.rules],
+        tuple(each.summary for each, _ in named),
         read_headers,
         conditions.facts,
     )
+    let_go(named)
     if fits:
         memory.note(known, read_headers, made)
     return made

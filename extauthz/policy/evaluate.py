@@ -73,6 +73,7 @@ class Shortlist(Struct, frozen=True, gc=False):
 
 Tried = tuple[Rule, tuple[Outcome, str]]
 
+_FEW: Final = 16
 _LONG: Final = Shortlist(is_long=True)
 _MAX_CANDIDATES: Final = 64
 # Shortlists of a set: a bank with a thousand tenants on hosts of their own has some ten thousand.
@@ -93,10 +94,17 @@ class PolicySet:
     ) -> None:
         """`rules` in order of policy name, then as written; `read_headers` decide elsewhere; `facts`: the data."""
         self.policies = policies
+        # By policy, for whoever must tell a name from something made up; of many rules a set.
+        self.rule_names = {
+            policy.name: policy.rules if len(policy.rules) <= _FEW else frozenset(policy.rules) for policy in policies
+        }
         self._facts = facts
         self._ask: Ask = Asked
         # Shadow, deny, allow: one pass over the candidates then ends at the first match that is enforced.
-        ordered = sorted(rules, key=lambda rule: _RANK[rule.effect, rule.mode])
+        ranks: tuple[list[Rule], ...] = ([], [], [])
+        for rule in rules:
+            ranks[_RANK[rule.effect, rule.mode]].append(rule)
+        ordered = [*chain.from_iterable(ranks)]
         guarded = guarded_headers(ordered)
         sole = without_twins(ordered, read_headers)
         self._rules = tuple(with_guard(rule, guarded, sole) for rule in ordered)
@@ -121,6 +129,10 @@ class PolicySet:
         other = PolicySet([change(rule) for rule in self._rules], self.policies, facts=self._facts)
         other._ask = ask
         return other
+
+    def parts(self) -> tuple[object, ...]:
+        """What of it is large, and may be shared with the set that comes next (see `letting_go`)."""
+        return self._rules, self._connection_rules, self.policies, self.rule_names, self._routes, self._shortlists
 
     @property
     def texts(self) -> frozenset[str]:

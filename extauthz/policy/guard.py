@@ -8,7 +8,7 @@ many upstreams would take the other for it (T-28).
 Rule 3: shadow rules count: they may be in force tomorrow.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -41,7 +41,7 @@ def with_guard(rule: Rule, guarded: tuple[str, ...], sole: tuple[str, ...]) -> R
     return replace(rule, plan=replace(plan, removed_headers=tuple(dict.fromkeys(removed)), removed_twins=sole))
 
 
-def check_numbers(policies: Sequence[tuple[str, list[Rule], list[Problem]]], read_elsewhere: Iterable[str]) -> bool:
+def check_numbers(policies: Iterable[tuple[str, list[Rule], list[Problem]]], read_elsewhere: Iterable[str]) -> bool:
     """Note an error at the first policy, by name, that sets or reads one header too many; true when there is none."""
     fits = True
     written: set[str] = set()

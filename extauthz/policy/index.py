@@ -4,9 +4,10 @@ Rule 1: an index may name a rule too many, never one too few; `Rule.test` decide
 Rule 2: literals of paths are compared case-folded here, because deny rules match in any case (T-11).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from extauthz.model.letting_go import let_go
 from extauthz.model.paths import MANY, ONE, PathPattern
 from extauthz.policy.gates import Entrance, Look, Place, everybody, find_entrances
 from extauthz.policy.operations import Operation
@@ -53,6 +54,15 @@ class _Node:
                     child = node.children[folded] = _Node()
                 node = child
         node.here = _add(node.here, methods, rule, entrances)
+
+    def parts(self) -> "Iterator[_Node]":
+        """All of the tree, what is above before what is below."""
+        waiting = [self]
+        for node in waiting:
+            yield node
+            waiting.extend(node.children.values())
+            if node.one is not None:
+                waiting.append(node.one)
 
     def collect(self, folded: Sequence[str], method: str, look: Look, found: set[int]) -> None:
         frontier = [self]
@@ -107,6 +117,11 @@ class _Hosts:
             return self.any
         return (self.suffixes if host[0] == "." else self.exact).setdefault(host, _Node())
 
+    def parts(self) -> Iterator[_Node]:
+        """The nodes of every tree."""
+        for node in (*self.exact.values(), *self.suffixes.values(), *((self.any,) if self.any is not None else ())):
+            yield from node.parts()
+
     def collect(self, host: str, folded: Sequence[str], method: str, look: Look, found: set[int]) -> None:
         if self.any is not None:
             self.any.collect(folded, method, look, found)
@@ -133,6 +148,14 @@ class RouteIndex:
             hosts = self._tenants.setdefault(rule.tenant, _Hosts())
             for operation in rule.operations if rule.operations is not None else (None,):
                 _enter(hosts, rule, operation, position, entrances)
+        let_go(entrances)
+
+    def parts(self) -> Iterator[object]:
+        """As `Large`."""
+        yield self._tenants
+        for hosts in self._tenants.values():
+            yield hosts
+            yield from hosts.parts()
 
     def candidates(
         self, tenant: str, host: str, folded: Sequence[str], method: str, look: Look = everybody
@@ -187,6 +210,7 @@ class PortIndex:
                 if port not in self._ports:
                     self._ports[port] = Place()
                 self._ports[port].add(position, entrances)
+        let_go(entrances)
 
     def candidates(self, port: int, look: Look) -> list[int]:
         """Positions of the rules that may match, ascending."""

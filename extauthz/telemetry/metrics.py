@@ -108,7 +108,7 @@ class Metrics(Collector):
 
     def set_bundle(self, labels: BundleLabels) -> None:
         """The bundle that decides from now on. Series of names that are gone stay until the process ends."""
-        self._names = Names(labels.profiles, labels.tenants, labels.issuers, dict(labels.rules))
+        self._names = Names(labels.profiles, labels.tenants, labels.issuers, labels.rules)
         self._series = self._names.series
         self._keys = {issuer: keys for issuer, keys in self._keys.items() if issuer in labels.issuers}
         self._bundle = labels

@@ -1,6 +1,6 @@
 """What metrics read from other rooms: names of the live bundle, and how the journal fares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ class BundleLabels(Struct, frozen=True, kw_only=True):
     activated_at: float  # seconds since the epoch
     profiles: frozenset[str] = frozenset()
     tenants: frozenset[str] = frozenset()
-    rules: Mapping[str, frozenset[str]] = {}  # by policy
+    rules: Mapping[str, Collection[str]] = {}  # by policy
     issuers: frozenset[str] = frozenset()
 
 

@@ -3,7 +3,7 @@
 Rule: a tally is told apart by all that a series depends on, and is read with the names under which it was counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -51,7 +51,7 @@ class Names(Struct, frozen=True):
     profiles: frozenset[str] = frozenset()
     tenants: frozenset[str] = frozenset()
     issuers: frozenset[str] = frozenset()
-    rules: Mapping[str, frozenset[str]] = {}  # by policy
+    rules: Mapping[str, Collection[str]] = {}  # by policy; never changed
 
     def series(self, counted: Tally) -> Iterator[Key]:
         """The series that a tally adds to."""

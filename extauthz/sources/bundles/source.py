@@ -98,6 +98,7 @@ class BundleSource:
 
     def start(self) -> None:
         """Follow the source in the background. Without any bundle yet, its first answer is waited for, but not long."""
+        self._intake.retired.start()
         self._thread.start()
         if self._waited_for and self._afar and self._live.latest is None:
             self._asked.wait(_FIRST_SECONDS)
@@ -108,6 +109,7 @@ class BundleSource:
         self._origin.stop()
         if self._thread.is_alive():
             self._thread.join()
+        self._intake.retired.stop()
 
     @property
     def offered(self) -> Offered | None:
