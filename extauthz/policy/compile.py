@@ -4,7 +4,6 @@ Rule 1: never raises for bad input. A set compiled with errors must not be put i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import is_
 from typing import Final
 
 from extauthz.model.letting_go import in_order_of, let_go
@@ -92,7 +91,10 @@ class PolicyMemory:
         """The set that was made of exactly these."""
         if self._last is None or self._last[1] != read_headers or len(found) != len(self._last[0]):
             return None
-        return self._last[2] if all(map(is_, found, self._last[0])) else None
+        for mine, last in zip(found, self._last[0], strict=True):  # `all(map(...))` keeps others waiting for its end
+            if mine is not last:
+                return None
+        return self._last[2]
 
     def note(self, found: list[_Known], read_headers: frozenset[str], made: PolicySet) -> None:
         """Remember what was made of these."""

@@ -34,6 +34,8 @@ class Retired:
 
     def hold(self, parts: Iterable[object], least: int = _LARGE) -> None:
         """Free these here, and not with their other holders. What has fewer than `least` members is left to those."""
+        if not self._thread.is_alive():
+            self.look()  # nobody else does
         with self._adding:
             for part in parts:
                 if id(part) not in self._known and _is_large(part, least):
