@@ -49,9 +49,6 @@ def command(
     """Run the decision server."""
     # The core of grpc writes lines of its own to stderr; what matters of them we say ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The polling thread reads the sockets itself: no hand-over between threads, a third of the CPU less. A grpc that no
-    # longer knows the experiment ignores it.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     if supervise is not None:
         from extauthz.workers.supervisor import supervise as run  # noqa: PLC0415 - loads no grpc
 

@@ -15,7 +15,6 @@ from extauthz.transport.contract import (
 )
 from extauthz.transport.listen import ListenOptions
 from extauthz.transport.loop import LoopTransport
-from extauthz.transport.stock import StockTransport
 from extauthz.transport.tls import TlsError, TlsOptions
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "LoopTransport",
     "OnShed",
     "Spare",
-    "StockTransport",
     "TlsError",
     "TlsOptions",
     "Transport",

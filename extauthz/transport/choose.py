@@ -1,19 +1,18 @@
-"""Which transport serves: the loop where this grpcio can be driven so, else grpc's own server.
+"""Which transport serves: the loop where this machine can run it, else grpc's own server.
 
-Rule 1: the fallback is for a grpcio that is unfit, found out before a port is taken; it is never quiet.
+Rule 1: the fallback is for a machine that is unfit, found out before a port is taken; it is never quiet.
+Rule 2: grpc is loaded for its own server alone.
 """
 
 import logging
 from typing import Literal
 
-import grpc
 from msgspec import Struct
 
 from extauthz.transport.contract import OnShed, Transport, TransportOptions
 from extauthz.transport.listen import ListenOptions
 from extauthz.transport.loop import LoopTransport
 from extauthz.transport.self_check import check_loop
-from extauthz.transport.stock import StockTransport
 
 log = logging.getLogger("extauthz.transport")
 
@@ -36,8 +35,10 @@ def open_transport(listen: ListenOptions, options: TransportOptions, last_resort
     if options.kind == "stock" or (why and options.kind == "auto"):
         if why:
             log.error("the loop transport is unfit, the stock transport serves at several times its cost: %s", why)
+        from extauthz.transport.stock import StockTransport  # noqa: PLC0415 - rule 2
+
         return Choice(StockTransport(listen, options, last_resort, on_shed), "stock", why)
     if why:
-        message = f"`transport.kind: loop` cannot be had with grpcio {grpc.__version__}: {why}"
+        message = f"`transport.kind: loop` cannot be had here: {why}"
         raise UnfitError(message)
     return Choice(LoopTransport(listen, options, last_resort, on_shed), "loop", "")

@@ -1,4 +1,4 @@
-"""grpc.health.v1 for the whole server ("") and for the Authorization service by its full name.
+"""The health service of the stock transport.
 
 Rule 1: a slow or hostile watcher must not hold up a drain or a Check: watchers have threads of their own, few.
 """
@@ -8,41 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1 import health_pb2
 
-from extauthz.transport.contract import SERVICE
+from extauthz.transport.health_states import HEALTH_SERVICE, is_known, service_name, status
 
-HEALTH_SERVICE = "grpc.health.v1.Health"
-HEALTH_CHECK, HEALTH_WATCH = f"/{HEALTH_SERVICE}/Check", f"/{HEALTH_SERVICE}/Watch"
-_NAMES = frozenset({"", SERVICE})
 _MAX_WATCHERS = 8  # Envoy and Kubernetes poll `Check`; `Watch` is for gRPC clients that balance by themselves
 _LOOK_SECONDS = 5.0  # how soon the thread of a vanished watcher is free again, at the latest
-
-
-def _encode(status: str) -> bytes:
-    encoded: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
-    return encoded
-
-
-_SERVING, _NOT_SERVING, _UNKNOWN = (_encode(status) for status in ("SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"))
-
-
-def service_name(raw: bytes) -> str:
-    """Which service a HealthCheckRequest is about. Raises google.protobuf's DecodeError."""
-    name: str = health_pb2.HealthCheckRequest.FromString(raw).service
-    return name
-
-
-def is_known(service: str) -> bool:
-    """Whether it is one of ours; Check answers NOT_FOUND for others, Watch goes on."""
-    return service in _NAMES
-
-
-def status(service: str, serving: bool) -> bytes:  # noqa: FBT001 - a state, not a switch
-    """A HealthCheckResponse, encoded."""
-    if service not in _NAMES:
-        return _UNKNOWN
-    return _SERVING if serving else _NOT_SERVING
 
 
 class Health:

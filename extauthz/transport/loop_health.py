@@ -6,7 +6,7 @@ Rule 1: a watcher that does not read holds up nobody: the newest state is sent w
 from collections.abc import Callable
 from typing import Final
 
-from extauthz.transport.health import HEALTH_CHECK, HEALTH_WATCH, is_known, service_name, status
+from extauthz.transport.health_states import HEALTH_CHECK, HEALTH_WATCH, is_known, service_name, status
 from extauthz.transport.http2.call import Call
 from extauthz.transport.http2.status import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, Status
 

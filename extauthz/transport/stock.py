@@ -19,7 +19,7 @@ from extauthz.transport.contract import METHOD, SERVICE, Answerer, Arrival, OnSh
 from extauthz.transport.health import Health
 from extauthz.transport.listen import ListenOptions, claim, socket_permissions
 from extauthz.transport.slots import Slots, is_overflow
-from extauthz.transport.tls import server_credentials
+from extauthz.transport.stock_tls import server_credentials
 
 log = logging.getLogger("extauthz.transport")
 

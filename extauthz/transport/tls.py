@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -38,19 +37,9 @@ class TlsError(Exception):
     """The files cannot be used; the message says which and why, in one line."""
 
 
-def server_credentials(options: TlsOptions) -> grpc.ServerCredentials:
-    """Credentials that look at the files at every handshake. Raises TlsError when they cannot be used now."""
-    keeper = _Keeper(options, _configuration)
-    return grpc.dynamic_ssl_server_credentials(
-        keeper.made,
-        keeper.fetch,  # type: ignore[arg-type]  # grpc documents None as "no change", its type stubs forget it
-        require_client_authentication=bool(options.client_ca),
-    )
-
-
 def server_context(options: TlsOptions) -> Callable[[], ssl.SSLContext]:
-    """What gives the context for a handshake; it looks at the files each time. Raises TlsError as above."""
-    return _Keeper(options, _context).current
+    """What gives the context for each handshake, by files as they are then. Raises TlsError when they are bad now."""
+    return Keeper(options, _context).current
 
 
 def load(options: TlsOptions) -> _Files:
@@ -74,7 +63,7 @@ def load(options: TlsOptions) -> _Files:
     return key_pem, chain_pem, ca_pem
 
 
-class _Keeper(Generic[Made]):
+class Keeper(Generic[Made]):
     """What was made of the files that are in force, and their state then."""
 
     def __init__(self, options: TlsOptions, make: Callable[[TlsOptions], Made]) -> None:
@@ -132,11 +121,6 @@ def _context(options: TlsOptions) -> ssl.SSLContext:
         message = f"the files `{options.certificate}` and `{options.key}` cannot be used together: {error}"
         raise TlsError(message) from error
     return context
-
-
-def _configuration(options: TlsOptions) -> grpc.ServerCertificateConfiguration:
-    key, chain, client_ca = load(options)
-    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)
 
 
 def _read(name: str, what: str) -> bytes:

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from extauthz.transport import Arrival, ListenOptions, LoopTransport, StockTransport, TransportOptions
+from extauthz.transport import Arrival, ListenOptions, LoopTransport, TransportOptions
+from extauthz.transport.stock import StockTransport
 from tests.contracts.test_transport import CHECK, LAST_RESORT, TRANSPORTS, Echo, until
 
 

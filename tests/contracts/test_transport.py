@@ -10,7 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from extauthz.model.reasons import Reason
-from extauthz.transport import METHOD, SERVICE, Arrival, ListenOptions, LoopTransport, StockTransport, TransportOptions
+from extauthz.transport import METHOD, SERVICE, Arrival, ListenOptions, LoopTransport, TransportOptions
+from extauthz.transport.stock import StockTransport
 
 CHECK = f"/{SERVICE}/{METHOD}"
 LAST_RESORT = b"last resort"

@@ -54,6 +54,11 @@ def end_answer(stream: int) -> bytes:
     return _END.pack(_END_HEAD, stream, _END_BLOCK)
 
 
+def answer(stream: int, body: bytes) -> bytes:
+    """A whole one."""
+    return begin_answer(stream, len(body)) + body + end_answer(stream)
+
+
 def headers(stream: int) -> bytes:
     """The response headers alone."""
     return HEAD.pack(0, len(_BLOCK), HEADERS, END_HEADERS, stream) + _BLOCK

@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from extauthz.model.addresses import parse_address
-from extauthz.transport import METHOD, SERVICE, ListenOptions, LoopTransport, StockTransport, TransportOptions
+from extauthz.transport import METHOD, SERVICE, ListenOptions, LoopTransport, TransportOptions
+from extauthz.transport.stock import StockTransport
 
 
 class Answers:

@@ -17,12 +17,12 @@ from extauthz.transport import (
     SERVICE,
     ListenOptions,
     LoopTransport,
-    StockTransport,
     TlsError,
     TlsOptions,
     Transport,
     TransportOptions,
 )
+from extauthz.transport.stock import StockTransport
 
 NAME = "extauthz.example"
 
