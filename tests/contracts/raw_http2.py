@@ -14,7 +14,8 @@ from typing import Self
 
 import hpack
 
-from extauthz.transport import METHOD, SERVICE, ListenOptions, LoopTransport, StockTransport, TransportOptions
+from extauthz.transport import METHOD, SERVICE, ListenOptions, LoopTransport, TransportOptions
+from extauthz.transport.stock import StockTransport
 from tests.contracts.test_transport import LAST_RESORT, Echo
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extauthz.transport import LoopTransport, StockTransport
+from extauthz.transport import LoopTransport
+from extauthz.transport.stock import StockTransport
 from tests.contracts.raw_http2 import (
     CANCEL,
     CHECK,
