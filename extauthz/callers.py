@@ -22,6 +22,11 @@ class Callers:
             self._young, self._old = {}, self._young
         self._young[hash(peek_credential(raw))] = tenant
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether somebody may be forgotten soon: only then is there anything to `keep`."""
+        return bool(self._old)
+
     def keep(self, raw: bytes, tenant: str) -> None:
         """The same of a credential that was found verified: whoever still comes is not forgotten.
 

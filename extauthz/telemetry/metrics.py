@@ -78,8 +78,9 @@ class Metrics(Collector):
     def observe(self, record: DecisionRecord) -> None:
         """Count one Check."""
         shard = self._shards.mine()
-        decision = record.decision
-        duration = max(0.0, record.duration)  # the clock may have been set back meanwhile
+        decision, duration = record.decision, record.duration
+        if not duration >= 0.0:  # the clock may have been set back meanwhile
+            duration = 0.0
         place = bisect_left(BOUNDS, duration)
         precedent = decision.precedent if isinstance(decision, Allow) else None
         if precedent is None or not shard.count_again((precedent, place), self._series):

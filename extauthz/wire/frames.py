@@ -6,7 +6,6 @@ belongs to the kind.
 """
 
 import re
-from string import ascii_letters, digits
 from typing import Final
 
 from msgspec import Struct
@@ -22,7 +21,6 @@ _METADATA_ID: Final = "decision_id"
 
 # The ids as the handler makes and the reader accepts them: 32 hex digits, and a UUID.
 _DECISION_ID_SIZE, _INTERACTION_ID_SIZE = 32, 36
-_OF_IDS: Final = f"{ascii_letters}{digits}-".encode()
 _PLAIN = re.compile(r"[!-$&-~]*")  # no blank and no `%`: an identity header carries it as it is
 
 # An allow of the example bank has 1.4 KiB, half of it removals.
@@ -54,6 +52,15 @@ class Frame(Struct, frozen=True, gc=False):
     pieces: tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 
+def plain_ids(decision_id: str, interaction_id: str) -> tuple[bytes, bytes] | None:
+    """The ids of an answer as bytes; None when they are such as no frame takes."""
+    if len(decision_id) != _DECISION_ID_SIZE or len(interaction_id) != _INTERACTION_ID_SIZE:
+        return None
+    mine, theirs = decision_id.encode("utf-8", "replace"), interaction_id.encode("utf-8", "replace")
+    # Of bytes, this takes ASCII alone.
+    return (mine, theirs) if mine.isalnum() and theirs.replace(b"-", b"").isalnum() else None
+
+
 class Frames:
     """The allows of one configuration. Threads share it."""
 
@@ -62,15 +69,11 @@ class Frames:
         self._options = options
         self._kept: Memo[Kind | Precedent, Frame] = Memo(_MAX_FRAMES, _MAX_BYTES, _weigh)
 
-    def kind(self, decision: Allow, decision_id: str, interaction_id: str, revision: str) -> Kind | Precedent | None:
-        """What kind of allow it is; None when it has ids that no frame takes."""
-        if len(decision_id) != _DECISION_ID_SIZE or len(interaction_id) != _INTERACTION_ID_SIZE:
-            return None
-        if (decision_id + interaction_id).encode("utf-8", "replace").translate(None, _OF_IDS):
-            return None
-        precedent = decision.precedent
-        if precedent is not None:  # has one revision, and one length of ids of subjects, which are plain
-            return precedent
+    def kind(self, decision: Allow, revision: str) -> Kind | None:
+        """What kind of allow it is where it has no precedent, which is one; None when no frame takes it.
+
+        What has one precedent has one revision, and one length of ids of subjects, which are plain.
+        """
         evidence = decision.evidence
         who = evidence.subject
         if not _PLAIN.fullmatch(who.id) or evidence.emergency:  # that is too rare to keep, and its answer names it
@@ -90,16 +93,28 @@ class Frames:
             revision,
         )
 
-    def splice(self, kind: Kind | Precedent, subject_id: str, decision_id: str, interaction_id: str) -> bytes | None:
-        """The answer, if one of its kind was kept."""
-        frame = self._kept.get(kind)
+    def splice(self, kind: Kind | Precedent, subject_id: str, mine: bytes, theirs: bytes) -> bytes | None:
+        """The answer, if one of its kind was kept. The ids are as `plain_ids` gives them."""
+        frame = self._kept.young.get(kind) or self._kept.get(kind)
         if frame is None:
             return None
         start, upstream, interaction, client, answered, metadata, end = frame.pieces
-        mine, theirs = decision_id.encode(), interaction_id.encode()
-        subject = subject_id.encode()
         return b"".join(
-            (start, subject, upstream, mine, interaction, theirs, client, mine, answered, theirs, metadata, mine, end)
+            (
+                start,
+                subject_id.encode(),
+                upstream,
+                mine,
+                interaction,
+                theirs,
+                client,
+                mine,
+                answered,
+                theirs,
+                metadata,
+                mine,
+                end,
+            )
         )
 
     def keep(

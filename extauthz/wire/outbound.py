@@ -16,7 +16,7 @@ from extauthz.model.reasons import Reason
 from extauthz.model.request import Facts
 from extauthz.wire import denials, encode
 from extauthz.wire.challenges import challenges
-from extauthz.wire.frames import CLIENT, UPSTREAM, Frames
+from extauthz.wire.frames import CLIENT, UPSTREAM, Frames, plain_ids
 from extauthz.wire.identity_headers import identity_headers
 from extauthz.wire.names import clean, encode_query, may_remove, twins
 from extauthz.wire.options import INTERACTION_HEADER, MAX_HYPHENS, OutboundOptions, reserved_names
@@ -64,14 +64,15 @@ class AnswerWriter:
         if not isinstance(decision, Allow):
             settled = settle(decision, self._options)
             return settled, _write(settled, context, self._options)
-        ids = (context.decision_id, context.interaction_id)
-        kind = self._frames.kind(decision, *ids, context.revision)
-        if kind is not None and (answer := self._frames.splice(kind, decision.evidence.subject.id, *ids)):
+        frames = self._frames
+        ids = plain_ids(context.decision_id, context.interaction_id)
+        kind = decision.precedent or frames.kind(decision, context.revision) if ids is not None else None
+        if kind is not None and ids is not None and (answer := frames.splice(kind, decision.evidence.subject.id, *ids)):
             return decision, answer
         settled = settle(decision, self._options)
         answer = _write(settled, context, self._options)
         if kind is not None and settled is decision:
-            self._frames.keep(kind, answer, decision.evidence, *ids)
+            frames.keep(kind, answer, decision.evidence, context.decision_id, context.interaction_id)
         return settled, answer
 
 
