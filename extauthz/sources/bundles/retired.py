@@ -111,4 +111,5 @@ def _free(last: list[Any]) -> None:
         each = parts[place]
         if isinstance(each, dict) and len(each) >= _LARGE and getrefcount(each) <= _ALONE:
             let_go(each)
+        del each  # or it would hold the uppermost, and that all the others, until the end
     let_go(parts)

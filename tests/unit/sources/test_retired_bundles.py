@@ -1,6 +1,7 @@
 """What was in force is freed bit by bit, and only when nobody holds it any more."""
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -82,6 +83,40 @@ def test_sets_that_share_an_index_keep_it_until_the_last_is_gone(retired: Retire
     del built, first, index
     retired.look()
     assert len([*other._routes.parts()]) == nodes
+
+
+class Below:
+    """A member that holds the next one, as places of an index do, and notes the function that freed it."""
+
+    def __init__(self, below: object, freed: list[str]) -> None:
+        self.below, self.freed = below, freed
+
+    def __del__(self) -> None:
+        """The last reference was let go of one frame above."""
+        self.freed.append(sys._getframe(1).f_code.co_name)
+
+
+class Tower:
+    """Something large of members that hold each other, in a dictionary with less than is freed by its entries."""
+
+    def __init__(self, members: list[Below]) -> None:
+        self._top = {"top": members[0]}
+        self._members = [weakref.ref(member) for member in members]
+
+    def parts(self) -> list[object]:
+        """The upper ones first."""
+        return [self._top, *(member() for member in self._members)]
+
+
+def test_members_that_hold_each_other_are_freed_a_few_at_a_time(retired: Retired) -> None:
+    freed: list[str] = []
+    members = [Below(None, freed)]
+    while len(members) < 50:
+        members.insert(0, Below(members[0], freed))
+    retired.hold([Tower(members)])
+    del members
+    retired.look()
+    assert freed == ["let_go"] * 50
 
 
 def test_the_parts_of_an_index_are_all_of_it_the_upper_before_the_lower() -> None:
