@@ -74,6 +74,7 @@ changes: $(STAMP) ## 1,000 activations, 50 rollbacks, 20 freezes at 1,000 reques
 
 candidate: $(STAMP) ## what a candidate beside the live bundle costs, as ratios and in instructions; fails above 1.40 and 1.02
 	$(BIN)/python -m loadtest.candidate_instructions
+	$(BIN)/python -m loadtest.candidate_whole
 	$(BIN)/python -m loadtest.candidate
 
 tokens: $(STAMP) ## what tokens cost, cached, proven, verified and forged, as ratios; good ones beside a flood

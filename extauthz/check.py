@@ -76,7 +76,7 @@ def advance(asked: Asked, world: Snapshot, now: int, known: Known) -> Decision |
             emergencies = in_force(world.emergencies, world.orders, now)
             if emergencies is not None and (refusal := emergencies.refuse_connection(asked)):
                 return _refuse(refusal, Evidence())
-            return _conclude(world.policies.evaluate_connection(asked), Evidence())
+            return conclude(world.policies.evaluate_connection(asked), Evidence())
         case Refused():
             return Deny(asked.reason, asked.check)
 
@@ -241,7 +241,7 @@ def _ask_policies(
     if emergencies is None and likeness is not None and not (evidence.sender_proofs or evidence.cross_tenant):
         standing = world.precedents.standing(route, likeness, request, evidence.subject, evidence.tenant, now)
         return _follow(request, standing, world, now, evidence.subject, evidence.profile, evidence.tenant)
-    decision = _conclude(world.policies.evaluate(request, evidence.subject, evidence.tenant, now), evidence)
+    decision = conclude(world.policies.evaluate(request, evidence.subject, evidence.tenant, now), evidence)
     if emergencies is None or isinstance(decision, Allow):
         return decision
     glass = emergencies.find_opened(request, evidence.subject, evidence.tenant)
@@ -296,7 +296,7 @@ def _services(request: Request) -> tuple[str, ...]:
     return (request.source.principal, forwarded)
 
 
-def _conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
+def conclude(verdict: Verdict, evidence: Evidence) -> Allow | Deny:
     """A policy's verdict as a decision: default deny, deny over allow."""
     evidence = replace(
         evidence,

@@ -237,18 +237,19 @@ class Handler:
             limit = beside.limit
             for draft in drafts:
                 if draft.record.decision_id < limit:
-                    self._offer([draft for draft in drafts if draft.record.decision_id < limit], orders, beside)
+                    self._offer(drafts, orders, beside)
                     break
         return [draft.answer for draft in drafts]
 
-    def _offer(self, sample: "Sequence[_Draft]", orders: Listed, beside: Beside) -> None:
-        """What was decided, for the candidate to decide too when the answers have left."""
+    def _offer(self, drafts: "Sequence[_Draft]", orders: Listed, beside: Beside) -> None:
+        """What was decided and is in the sample, for the candidate to decide too when the answers have left."""
         try:
+            limit = beside.limit
             beside.offer(
                 [
-                    Waiting(check.asked, check.world, orders, check.known, draft.record, len(check.raw))
-                    for draft in sample
-                    if (check := draft.check).world is not None
+                    Waiting(check.asked, check.world, orders, check.known, record, len(check.raw))
+                    for draft in drafts
+                    if (record := draft.record).decision_id < limit and (check := draft.check).world is not None
                 ]
             )
         except Exception as error:  # noqa: BLE001 - whatever is compared must not change an answer

@@ -1,10 +1,11 @@
 """What a candidate beside the live bundle costs, in processor time of a whole Check, as ratios: `make candidate`.
 
-Servers with examples/banking run side by side: without a candidate, and with one at a sample of 0, of 1 %, of 100 %,
-and of 100 % with a candidate that refuses everything, so that every Check is a disagreement and has an event in the
-journal. Every round measures each of them, the first one twice, in turn forwards and backwards; a ratio is that of one
-round, and the two runs without a candidate say what a ratio of 1 looks like on this machine. A ratio means little
-without the part of the Checks that was compared for it, so that is measured too.
+Servers with examples/banking run side by side: two without a candidate, and with one at a sample of 1 %, of 100 %, and
+of 100 % with a candidate that refuses everything, so that every Check is a disagreement and has an event in the
+journal. Each is measured in turn with the first one (A B, then B A, and so on), and a ratio is that of two runs next to
+each other; the second server without a candidate says what a ratio of 1 looks like on this machine. A ratio means
+little without the part of the Checks that was compared for it, so that is measured too. Two per cent are less than
+what most machines can tell by time: what 1 % costs is settled by instructions, see candidate_whole.py.
 """
 
 import argparse
@@ -22,12 +23,13 @@ import httpx
 from extauthz.cli.demo_stack import CHECKOUT, Issuer, copy_bundle, start_issuer
 from loadtest import bench, figures, h2load, report, servers
 from loadtest.bench_runs import OPEN, Bench, Cell
-from loadtest.candidate_instructions import ALIKE, REFUSE
+from loadtest.candidate_modes import ALIKE, REFUSE
 from loadtest.openloop import sharp_timers
 from loadtest.questions import officers
 from loadtest.servers import Target
 
 BUDGET = {"all": 1.40, "hundredth": 1.02}  # of the processor time without a candidate
+MOST_COMPARED = 0.99  # of the Checks, at a sample of 1
 _PATIENCE_SECONDS = 60.0
 SCENARIOS = ("streams_1", "streams_16", OPEN)
 
@@ -43,7 +45,6 @@ class Variant(NamedTuple):
 VARIANTS = (
     Variant("none"),
     Variant("again"),
-    Variant("nothing", 0.0),
     Variant("hundredth", 0.01),
     Variant("all", 1.0),
     Variant("refusing", 1.0, REFUSE),
@@ -82,60 +83,81 @@ def compared(target: Target) -> float:
     return sum(servers.counters(target, "extauthz_candidate_checks_total").values())
 
 
-def measure(
-    checks: Bench, cells: Sequence[Cell], rounds: int, seconds: float
-) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By cell and variant, for each round: microseconds of a Check, and which part of the Checks was compared."""
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {
-        cell.name: {target.name: [] for target in checks.targets} for cell in cells
-    }
+class Run(NamedTuple):
+    """A run, and the one without a candidate next to it: microseconds of a Check."""
+
+    us: float
+    none_us: float
+    compared: float  # which part of the Checks was
+
+
+def measure(checks: Bench, cells: Sequence[Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Run]]]:
+    """By cell and variant, for each round."""
+    none, *others = checks.targets
+    found: dict[str, dict[str, list[Run]]] = {cell.name: {each.name: [] for each in others} for cell in cells}
+
+    def once(cell: Cell, target: Target) -> float:
+        return float(bench.retried(lambda: checks.run(cell, target, seconds)).cpu_us)
+
     for number in range(rounds):
         for cell in cells:
-            for target in checks.targets if number % 2 == 0 else reversed(checks.targets):
+            for target in others if number % 2 == 0 else reversed(others):
+                base = once(cell, none) if number % 2 == 0 else 0.0
                 before, asked = compared(target), servers.checks(target)
-                sample = bench.retried(lambda cell=cell, target=target: checks.run(cell, target, seconds))  # type: ignore[misc]
+                us = once(cell, target)
                 part = (compared(target) - before) / (servers.checks(target) - asked)
-                found[cell.name][target.name].append((sample.cpu_us, part))
+                found[cell.name][target.name].append(Run(us, base or once(cell, none), part))
             report.say(f"round {number + 1} of {rounds}: {cell.name:18} {_line(found[cell.name])}")
     return found
 
 
-def _line(by_variant: dict[str, list[tuple[float, float]]]) -> str:
-    base = by_variant["none"][-1][0]
-    return ", ".join(
-        f"{name} {base:.1f} us" if name == "none" else f"{name} {rows[-1][0] / base:.3f} ({100 * rows[-1][1]:.0f} %)"
-        for name, rows in by_variant.items()
-    )
+def _line(by_variant: dict[str, list[Run]]) -> str:
+    last = {name: runs[-1] for name, runs in by_variant.items()}
+    return ", ".join(f"{name} {run.us / run.none_us:.3f} of {run.none_us:.1f} us" for name, run in last.items())
 
 
-def summary(found: dict[str, dict[str, list[tuple[float, float]]]]) -> dict[str, Any]:
+def summary(found: dict[str, dict[str, list[Run]]]) -> dict[str, Any]:
     """Medians: ratios to the server without a candidate, and the part that was compared."""
     rows: dict[str, Any] = {}
     for cell, by_variant in found.items():
-        base = [us for us, _ in by_variant["none"]]
-        rows[cell] = {"none_us": round(median(base), 2)}
-        for name, samples in by_variant.items():
-            if name != "none":
-                ratio = figures.paired([us for us, _ in samples], base)
-                rows[cell][name] = ratio._asdict() | {"compared": round(median(part for _, part in samples), 4)}
+        rows[cell] = {"none_us": round(median(run.none_us for runs in by_variant.values() for run in runs), 2)}
+        for name, runs in by_variant.items():
+            ratio = figures.paired([run.us for run in runs], [run.none_us for run in runs])
+            rows[cell][name] = ratio._asdict() | {"compared": round(median(run.compared for run in runs), 4)}
     return rows
 
 
+def error(row: dict[str, Any], name: str) -> float:
+    """By how much the median may be off, as a share: twice the standard error of this ratio, or of nothing at all."""
+    return round(2 * float(max(row[name]["noise"], row["again"]["noise"])) / row["rounds"] ** 0.5, 4)
+
+
 def missed(rows: dict[str, Any]) -> list[str]:
-    """One line for each ratio above its budget by more than twice the noise of its median."""
+    """One line for each ratio above its budget by more than the noise, and for each that was not of all Checks."""
     lines = []
     for cell, row in rows.items():
         for name, budget in BUDGET.items():
-            allowed = budget + 2 * row[name]["noise"] / row["rounds"] ** 0.5
-            if row[name]["median"] > allowed:
+            if row[name]["median"] > budget + error(row, name):
                 lines.append(f"{cell}: {name} costs {row[name]['median']:.3f} times as much, budget {budget:.2f}")
+        if row["all"]["compared"] < MOST_COMPARED:
+            lines.append(f"{cell}: only {row['all']['compared']:.1%} of the Checks were compared")
     return lines
+
+
+def verdicts(rows: dict[str, Any]) -> list[str]:
+    """For each scenario and budget, one line that says all."""
+    return [
+        f"{cell}: {name} {row[name]['median']:.3f} +- {error(row, name):.3f} ({row[name]['compared']:.1%} compared),"
+        f" budget {budget:.2f}, two runs without a candidate {row['again']['median']:.3f} +- {error(row, 'again'):.3f}"
+        for cell, row in rows.items()
+        for name, budget in BUDGET.items()
+    ]
 
 
 def main() -> int:
     """Measure and write candidate.json; 1 when a ratio is above its budget."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=6, help="of every scenario and server (6)")
+    options.add_argument("--rounds", type=int, default=8, help="of every scenario and server (8)")
     options.add_argument("--seconds", type=float, default=2.0, help="of one run (2)")
     options.add_argument("--share", type=float, default=0.35, help="bundle.candidate.maxShare (0.35)")
     options.add_argument("--scenarios", nargs="*", default=SCENARIOS, choices=SCENARIOS)
@@ -163,14 +185,14 @@ def main() -> int:
     }
     report.say_files(report.write(servers.RESULTS, "candidate", result, {}, [], lines))
     for cell, row in rows.items():
-        for name in ("again", "nothing", "hundredth", "all", "refusing"):
-            ratio = row[name]
-            report.say(
-                f"{cell}: {name:9} {ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}), "
-                f"{100 * ratio['compared']:.1f} % compared"
-            )
+        ratio = row["refusing"]
+        report.say(f"{cell}: every one a disagreement {ratio['median']:.3f}, {ratio['compared']:.1%} compared")
+    for line in verdicts(rows):
+        report.say(line)
     for line in lines:
         report.say(f"FAILED: {line}")
+    if not lines:
+        report.say("PASSED: a candidate costs no more than it may")
     return int(bool(lines))
 
 

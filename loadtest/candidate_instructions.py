@@ -13,58 +13,35 @@ from functools import partial
 from loadtest import instructions, report
 from loadtest.instructions import CHECKS, NOTHING
 
-REFUSE = """
-apiVersion: extauthz.io/v1
-kind: AccessPolicy
-metadata: {name: refuse-everything}
-spec:
-  effect: deny
-  rules:
-  - name: all
-    from: [{principals: ['*']}, {roles: ['*']}]
-"""
-# Another bundle that decides alike.
-ALIKE = REFUSE.replace("effect: deny", "effect: deny\n  match: {hosts: [nowhere.test]}")
+MODES = ("none", "unsampled", "all", "refusing")
+# Of the instructions without a candidate, by what stands beside it: what was reached, and a quarter of what it adds.
+BUDGET = {"unsampled": 1.01, "all": 1.20, "refusing": 1.35}
 
 
 def inner() -> None:
     """Runs below valgrind, which counts nothing until told."""
-    from extauthz.beside import Beside, BesideOptions  # noqa: PLC0415 - only here are they needed
-    from extauthz.bundle import read_bundle  # noqa: PLC0415
-    from extauthz.model.ports import NoTokenCache  # noqa: PLC0415
-    from extauthz.sources import Live  # noqa: PLC0415
-    from extauthz.wire import settle  # noqa: PLC0415
-    from loadtest.points import BANK, BANK_CASES, OUTBOUND, bank, questions, token  # noqa: PLC0415
-
-    point = bank()
-    settled = partial(settle, options=OUTBOUND)
-    files = {str(path.relative_to(BANK)): path.read_bytes() for path in sorted(BANK.rglob("*.*")) if path.is_file()}
-
-    def beside(policy: str, sample: float) -> Beside:
-        built = read_bundle({**files, "policies/of-the-candidate.yaml": policy.encode()}, NoTokenCache())
-        held = Live()
-        held.activate(built.snapshot, built.issuers)
-        return Beside(point.live, held, BesideOptions(sample, 1e6), settled, point.journal, point.metrics)
+    from loadtest.candidate_modes import Modes  # noqa: PLC0415 - only here is it needed
+    from loadtest.points import BANK_CASES, questions  # noqa: PLC0415
 
     # Of the smallest sample there is, practically nothing is compared: what every Check pays.
-    modes = {"none": None, "unsampled": beside(ALIKE, 1e-6), "all": beside(ALIKE, 1.0), "refusing": beside(REFUSE, 1.0)}
+    modes = Modes({"none": None, "unsampled": 1e-6, "all": 1.0, "refusing": 1.0})
+    point = modes.point
 
-    def run(mode: Beside | None, asked: Sequence[bytes]) -> None:
-        point.handler.beside = mode
+    def run(name: str, asked: Sequence[bytes]) -> None:
+        modes.choose(name)
         for raw in asked:
             point.answer(raw)
-            while mode is not None and mode.is_there:  # as the transport does
-                mode.do()
-        while mode is not None and mode.sweep():
-            pass
+            while modes.is_there:  # as the transport does
+                modes.do()
+        modes.sweep()
 
     kinds: dict[str, Callable[[], object]] = {NOTHING: lambda: None}
-    for case in BANK_CASES[:1]:  # a rule by role: the cheapest, so that what is fixed shows most
-        credentials = [token(case, number) for number in range(4)]
-        for name, mode in modes.items():
-            warm, asked = (questions(case, credentials, first, CHECKS) for first in (0, CHECKS))
-            run(mode, warm)
-            kinds[f"{case.name}/{name}"] = partial(run, mode, asked)
+    for case in BANK_CASES[:2]:  # a rule by role, the cheapest; and one behind a condition over data
+        credentials = modes.credentials(case)
+        warm, asked = (questions(case, credentials, first, CHECKS) for first in (0, CHECKS))
+        for name in MODES:
+            run(name, warm)
+            kinds[f"{case.name}/{name}"] = partial(run, name, asked)
     instructions.dump(kinds)
     point.close()
 
@@ -78,8 +55,19 @@ def count() -> dict[str, dict[str, int]]:
     return counted
 
 
+def judge(counted: dict[str, dict[str, int]]) -> list[str]:
+    """One line for each candidate that adds more than it may."""
+    return [
+        f"a candidate ({name}) beside a Check `{case}` takes {modes[name] / modes['none']:.3f} times as many"
+        f" instructions as without, budget {budget:.2f}"
+        for case, modes in sorted(counted.items())
+        for name, budget in BUDGET.items()
+        if modes[name] > budget * modes["none"]
+    ]
+
+
 def main() -> int:
-    """Count and print."""
+    """Count, judge and print; 1 when a candidate adds more than it may."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     if options.parse_args().inner:
@@ -88,11 +76,15 @@ def main() -> int:
     if not instructions.available():
         report.say(instructions.INSTALL)
         return 0
-    for case, modes in sorted(count().items()):
+    counted = count()
+    for case, modes in sorted(counted.items()):
         base = modes["none"]
-        ratios = ", ".join(f"{name} {modes[name] / base:.3f}" for name in ("unsampled", "all", "refusing"))
+        ratios = ", ".join(f"{name} {modes[name] / base:.3f}" for name in MODES[1:])
         report.say(f"{case:14} {base:7} instructions a Check; {ratios}")
-    return 0
+    lines = judge(counted)
+    for line in lines:
+        report.say(f"FAILED: {line}")
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

@@ -83,14 +83,14 @@ def dump(kinds: Mapping[str, Callable[[], object]]) -> None:
     gc.freeze()
     gc.disable()
     for name, run in kinds.items():
-        _control("--instr=on")
+        control("--instr=on")
         run()
-        _control(f"--dump={name}")
-        _control("--instr=off")
-        _control("--zero")
+        control(f"--dump={name}")
+        control("--instr=off")
+        control("--zero")
 
 
-def _control(order: str) -> None:
+def control(order: str) -> None:
     """Tell callgrind, below which this process runs."""
     done = subprocess.run(  # noqa: S603 - our own command
         [shutil.which("callgrind_control") or "", order, str(os.getpid())], check=True, capture_output=True, text=True

@@ -74,6 +74,7 @@ class Beside:
         self._metrics, self._clock = metrics, clock
         self._outlet = Outlet(journal, metrics)
         self.budget = Budget(options.max_share)
+        self.slice_seconds = _SLICE_SECONDS
         # Ids below this are in the sample, so that anybody can tell later which.
         self.limit: Final = _ALL if options.sample >= 1 else f"{int(options.sample * 16**_DIGITS):0{_DIGITS}x}"
         self._waiting: deque[Waiting] = deque()
@@ -178,7 +179,7 @@ class Beside:
         found: list[Found] = []
         agreed: dict[Tally, int] = {}
         try:
-            while self._waiting and now - began < _SLICE_SECONDS:
+            while self._waiting and now - began < self.slice_seconds:
                 self._compare(self._waiting.popleft(), found, agreed)
                 now = time.perf_counter()
             while self._found and len(found) < _BATCH:

@@ -17,10 +17,11 @@ from extauthz.model.decision import Precedent
 from extauthz.model.memo import Memo
 from extauthz.model.request import Request
 from extauthz.model.shapes import Shape, Shapes
-from extauthz.policy import Shortlist
+from extauthz.policy import Shortlist, Verdict
 from extauthz.snapshot import Snapshot
 
 _MAX_KNOWN, _MAX_BYTES, _ENTRY_BYTES = 16_384, 16 << 20, 300
+_MAX_REFUSALS: Final = 4096
 _CANDIDATE_BYTES: Final = 250  # of a shortlist, which policies may have let go
 
 
@@ -54,6 +55,11 @@ class _Place(Struct, frozen=True, gc=False):
     principal: str
 
 
+class _Refusal(Struct, frozen=True, gc=False):
+    precedent: Precedent
+    verdict: Verdict
+
+
 class Sight:
     """What the candidate tells apart in requests that are one to the live bundle."""
 
@@ -84,6 +90,7 @@ class Knowledge:
     def __init__(self, live: Snapshot, candidate: Snapshot) -> None:
         self.sight = Sight(live, candidate)
         self._memo: Memo[Hashable, Known] = Memo(_MAX_KNOWN, _MAX_BYTES, _weigh)
+        self._refusals: Memo[_Refusal, Disagreed] = Memo(_MAX_REFUSALS, _MAX_BYTES, _weigh)
 
     def __len__(self) -> int:
         """How many kinds of Checks are known."""
@@ -96,6 +103,14 @@ class Knowledge:
     def keep(self, precedent: Precedent, request: Request, known: Known) -> None:
         """From now on."""
         self._memo.put(self.sight.place(precedent, request), known)
+
+    def refusal(self, precedent: Precedent, verdict: Verdict) -> Disagreed | None:
+        """What is to be said where the candidate's policies refuse in that way what was decided by `precedent`."""
+        return self._refusals.get(_Refusal(precedent, verdict))
+
+    def keep_refusal(self, precedent: Precedent, verdict: Verdict, known: Disagreed) -> None:
+        """From now on. A refusal holds nothing that clients choose."""
+        self._refusals.put(_Refusal(precedent, verdict), known)
 
 
 def _literals(world: Snapshot) -> frozenset[str]:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from extauthz.beside.alike import guard_alike
 from extauthz.beside.known import Knowledge
+from extauthz.beside.same_rules import SameRules
 from extauthz.identity import Issuer, KeySet
 from extauthz.model.decision import IntrospectToken, Question
 from extauthz.model.request import Request
@@ -71,6 +72,7 @@ class Pair(Struct, frozen=True):
     rebound: frozenset[str]  # issuers that are others, with the same keys
     knowledge: Knowledge
     alike: dict[tuple[int, int], bool]  # by ids of two profiles, which the snapshots hold: see `guard_alike`
+    rules: SameRules
 
     @property
     def ground(self) -> tuple[object, ...]:
@@ -131,7 +133,8 @@ def make_pair(live: Snapshot, candidate: Snapshot, callers: Callers, before: Pai
     decides = replace(
         candidate, keys=keys, tokens=callers, replay=UseNothingUp(), nonces=live.nonces, orders=live.orders
     )
-    made = Pair(live, candidate, decides, same, frozenset(rebound), Knowledge(live, candidate), {})
+    rules = SameRules(live.policies, candidate.policies)
+    made = Pair(live, candidate, decides, same, frozenset(rebound), Knowledge(live, candidate), {}, rules)
     return made if before is None or made.ground != before.ground else replace(made, knowledge=before.knowledge)
 
 

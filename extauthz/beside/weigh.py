@@ -2,8 +2,7 @@
 
 Rule 1: what is known of Checks like it is not asked again (`known`).
 Rule 2: where guards are alike, whoever passed the live ones passes the candidate's: only its policies are asked.
-Rule 3: what neither says is decided by the candidate from the beginning (`evaluate`), and so is every disagreement
-that is not known.
+Rule 3: what neither says is decided by the candidate from the beginning (`evaluate`).
 """
 
 from typing import Final
@@ -13,12 +12,13 @@ from extauthz.beside.evaluate import Settle, evaluate
 from extauthz.beside.known import AGREED, Agreed, Disagreed, Known, Open
 from extauthz.beside.pair import Callers, Pair
 from extauthz.beside.waiting import Waiting
-from extauthz.bundle.compare import Skip, depend_on_request, oblige_alike
+from extauthz.bundle.compare import Difference, Skip, compare, depend_on_request, oblige_alike
+from extauthz.check import conclude
 from extauthz.journal import finding
-from extauthz.model.decision import Allow, Undecided
+from extauthz.model.decision import Allow, Decision, Deny, Undecided
 from extauthz.model.reasons import Reason
 from extauthz.model.request import Request
-from extauthz.policy import Shortlist
+from extauthz.policy import Shortlist, Verdict
 
 Weighed = Agreed | Disagreed | Skip
 _MEANWHILE: Final[Skip] = "changed"
@@ -27,9 +27,9 @@ _MEANWHILE: Final[Skip] = "changed"
 def recall(waiting: Waiting, pair: Pair) -> Known | None:
     """What is known about a Check that was decided by `pair.live`; asks nobody, and any thread may."""
     decision, request = waiting.record.decision, waiting.asked
-    if isinstance(decision, Undecided) or decision.precedent is None or not isinstance(request, Request):
-        return None
-    return pair.knowledge.recall(decision.precedent, request)
+    # Asked first for what is expected: see `check`, rule 4.
+    precedent = decision.precedent if isinstance(decision, Allow) or isinstance(decision, Deny) else None  # noqa: SIM101 - faster
+    return None if precedent is None or not isinstance(request, Request) else pair.knowledge.recall(precedent, request)
 
 
 class Scales:
@@ -47,16 +47,29 @@ class Scales:
             return known
         request = waiting.asked
         if isinstance(known, Open) and isinstance(request, Request):
-            return AGREED if _agree(waiting, request, known.shortlist, pair) else self._decide(waiting, pair, now)
+            return self._ask_policies(waiting, request, known.shortlist, pair, now)
         if not isinstance(request, Request) or not _is_left_to_policies(waiting, request, pair):
             return self._decide(waiting, pair, now)
-        evidence = waiting.record.decision.evidence
-        at = int(waiting.record.time)
+        evidence, at = waiting.record.decision.evidence, int(waiting.record.time)
         shortlist = pair.candidate.policies.shortlist(request, evidence.subject, evidence.tenant, at)
-        agreed = _agree(waiting, request, shortlist, pair)
-        found = AGREED if agreed else self._decide(waiting, pair, now)
+        found = self._ask_policies(waiting, request, shortlist, pair, now)
         _keep(waiting, request, shortlist, found, pair)
         return found
+
+    def _ask_policies(
+        self, waiting: Waiting, request: Request, shortlist: Shortlist, pair: Pair, now: float
+    ) -> Weighed:
+        """All that is left. What would follow from an allow is not said here where a proof would be used up for it."""
+        live, at = waiting.record.decision, int(waiting.record.time)
+        evidence = live.evidence
+        verdict = pair.candidate.policies.judge(shortlist, request, evidence.subject, evidence.tenant, at)
+        if verdict.reason is not Reason.POLICY_ALLOWED:
+            return AGREED if verdict.reason is live.reason else _refused(waiting, verdict, pair)
+        if isinstance(live, Allow) and oblige_alike(live.obligations, verdict.obligations, request):
+            return AGREED
+        if evidence.sender_proofs:
+            return self._decide(waiting, pair, now)
+        return _disagreed(waiting, self._settle(conclude(verdict, evidence)), pair)
 
     def _decide(self, waiting: Waiting, pair: Pair, now: float) -> Weighed:
         """From the beginning."""
@@ -66,12 +79,35 @@ class Scales:
         decision, difference = found
         if difference is None:
             return AGREED
-        record, source = waiting.record, pair.source
         # Where one follows from an emergency, and another second has begun since, it may have ended.
-        emergency = record.decision.evidence.emergency or decision.evidence.emergency
-        if emergency and int(now) != int(record.time):
+        emergency = waiting.record.decision.evidence.emergency or decision.evidence.emergency
+        if emergency and int(now) != int(waiting.record.time):
             return _MEANWHILE
-        return Disagreed(difference, finding(record, source.revision, source.digest, difference, decision))
+        return _as_found(waiting, decision, difference, pair)
+
+
+def _refused(waiting: Waiting, verdict: Verdict, pair: Pair) -> Agreed | Disagreed:
+    """By the candidate's policies alone; what is said of it is the same for all Checks alike."""
+    live = waiting.record.decision
+    precedent = live.precedent if isinstance(live, Allow | Deny) else None
+    known = pair.knowledge.refusal(precedent, verdict) if precedent is not None else None
+    if known is not None:
+        return known
+    found = _disagreed(waiting, conclude(verdict, live.evidence), pair)
+    if precedent is not None and isinstance(found, Disagreed):
+        pair.knowledge.keep_refusal(precedent, verdict, found)
+    return found
+
+
+def _disagreed(waiting: Waiting, decision: Decision, pair: Pair) -> Agreed | Disagreed:
+    """With what the candidate decides."""
+    difference = compare(waiting.record.decision, decision, waiting.asked)
+    return AGREED if difference is None else _as_found(waiting, decision, difference, pair)
+
+
+def _as_found(waiting: Waiting, decision: Decision, difference: Difference, pair: Pair) -> Disagreed:
+    source = pair.source
+    return Disagreed(difference, finding(waiting.record, source.revision, source.digest, difference, decision))
 
 
 def _is_left_to_policies(waiting: Waiting, request: Request, pair: Pair) -> bool:
@@ -83,14 +119,11 @@ def _is_left_to_policies(waiting: Waiting, request: Request, pair: Pair) -> bool
     return profile is not None and know_tenant_alike(pair.live, pair.candidate, profile, live.evidence)
 
 
-def _agree(waiting: Waiting, request: Request, shortlist: Shortlist, pair: Pair) -> bool:
-    """Whether the candidate's policies say the same, in all that whoever asked would notice."""
-    record = waiting.record
-    live, evidence = record.decision, record.decision.evidence
-    verdict = pair.candidate.policies.judge(shortlist, request, evidence.subject, evidence.tenant, int(record.time))
-    if isinstance(live, Allow):
-        return verdict.reason is Reason.POLICY_ALLOWED and oblige_alike(live.obligations, verdict.obligations, request)
-    return verdict.reason is live.reason
+def _is_left_alike(waiting: Waiting, request: Request, shortlist: Shortlist, pair: Pair) -> bool:
+    """Whether both bundles have the same rules left to ask, so that they agree on every request of the kind."""
+    evidence, at = waiting.record.decision.evidence, int(waiting.record.time)
+    before = pair.live.policies.shortlist(request, evidence.subject, evidence.tenant, at)
+    return pair.rules.decide(before, shortlist)
 
 
 def _keep(waiting: Waiting, request: Request, shortlist: Shortlist, found: Weighed, pair: Pair) -> None:
@@ -100,6 +133,9 @@ def _keep(waiting: Waiting, request: Request, shortlist: Shortlist, found: Weigh
         return
     verdict = shortlist.otherwise
     is_settled = verdict is not None and not shortlist.first
+    if found is AGREED and not is_settled and _is_left_alike(waiting, request, shortlist, pair):
+        pair.knowledge.keep(live.precedent, request, AGREED)
+        return
     if verdict is not None and isinstance(live, Allow) and verdict.reason is Reason.POLICY_ALLOWED:
         is_settled = is_settled and not depend_on_request(live.obligations, verdict.obligations)
     pair.knowledge.keep(live.precedent, request, found if is_settled else Open(shortlist))

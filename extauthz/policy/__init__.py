@@ -2,13 +2,16 @@
 
 from extauthz.policy.closer import BranchTrace, Closer
 from extauthz.policy.compile import PolicyMemory, compile_policies
+from extauthz.policy.condition import Program
 from extauthz.policy.document import AccessPolicySpec, NamedPolicy, Names
 from extauthz.policy.evaluate import PolicySet, PolicySummary, Shortlist, Verdict
 from extauthz.policy.explain import PartTrace, RuleTrace
+from extauthz.policy.rule import Candidate, Rule
 
 __all__ = [
     "AccessPolicySpec",
     "BranchTrace",
+    "Candidate",
     "Closer",
     "NamedPolicy",
     "Names",
@@ -16,6 +19,8 @@ __all__ = [
     "PolicyMemory",
     "PolicySet",
     "PolicySummary",
+    "Program",
+    "Rule",
     "RuleTrace",
     "Shortlist",
     "Verdict",

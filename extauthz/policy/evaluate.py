@@ -8,7 +8,7 @@ Rule 4: a header that any rule sets for upstreams reaches none of them as the cl
 rule reads, only in the spelling that was read (T-28).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from itertools import chain, takewhile
@@ -150,6 +150,11 @@ class PolicySet:
     def reads(self) -> PolicyReads:
         """What the rules read of a request, for the journal; the same over other data."""
         return policy_reads(self._rules)
+
+    @property
+    def files(self) -> Mapping[str, object]:
+        """The data that the rules are decided over, by file name."""
+        return self._facts.files
 
     @property
     def kinds(self) -> Kinds:
