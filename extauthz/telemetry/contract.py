@@ -232,7 +232,7 @@ FAMILIES = (
         "extauthz_transport_info",
         "gauge",
         ("kind", "fell_back"),
-        "1 for the gRPC transport in use; `fell_back` is `true` where this grpcio is unfit for the loop.",
+        "1 for the gRPC transport in use; `fell_back` is `true` where the loop's self-check failed.",
         across="max",
     ),
     Family("extauthz_inflight_checks", "gauge", (), "Checks being answered.", across="sum"),

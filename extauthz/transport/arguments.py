@@ -1,4 +1,4 @@
-"""What grpc's core is told about connections and sizes, whichever transport runs on it."""
+"""What grpc's core is told about connections and sizes, below the stock transport."""
 
 from extauthz.transport.contract import TransportOptions
 

@@ -76,6 +76,11 @@ class Desk:
         """Refuse a call whose message has not come, for too many have begun."""
         self._shed(call, "queue", Reason.OVERLOADED)
 
+    def withdraw(self, call: Call) -> None:
+        """Its caller has given up: what nobody reads is not decided, unless that has begun."""
+        if call in self.ready:
+            self.ready.remove(call)
+
     def nobody_waits(self) -> None:
         """The loop had to wait for the next event."""
         self._queue.emptied()
@@ -186,6 +191,8 @@ class Desk:
 
     def _answer_costly(self) -> None:
         call, later = self.costly.popleft()
+        if call.gone:
+            return
         if call.deadline is not None and call.deadline <= time.time():
             self._shed(call, "deadline", Reason.DEADLINE_EXCEEDED)
             return

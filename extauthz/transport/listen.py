@@ -1,7 +1,7 @@
 """Taking the address of the gRPC listener.
 
-Rule 1: what grpcio would quietly do otherwise is refused first: it takes port 99999 for 34463, binds only some of a
-name's addresses, and steals a Unix socket that another process serves.
+Rule 1: what grpcio would quietly do otherwise, below the stock transport, is refused first: it takes port 99999 for
+34463, binds only some of a name's addresses, and steals a Unix socket that another process serves.
 """
 
 import os

@@ -57,6 +57,7 @@ class LoopTransport:
         self._desk = Desk(options, last_resort, on_shed)
         routes = {CHECK: self._desk.put}
         self._hub = Hub(options, routes, self._crowd)
+        self._hub.withdrawn = self._desk.withdraw
         self._health = LoopHealth(self._hub.post)
         routes.update(dict.fromkeys(METHODS, self._health.answer))
         self._handlers: dict[int, Callable[[int], None]] = {}

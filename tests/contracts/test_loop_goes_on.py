@@ -290,6 +290,32 @@ def test_a_connection_that_breaks_the_code_ends_alone(served: Served, monkeypatc
     assert goes_on(served)
 
 
+def test_t64_checks_that_are_reset_before_their_turn_are_not_decided(served: Served) -> None:
+    began, go, decided = threading.Event(), threading.Event(), []
+    answer_all = served.answerer.answer_all
+
+    def noted(arrivals: Sequence[Arrival]) -> object:
+        decided.extend(arrival.raw for arrival in arrivals)
+        if arrivals[0].raw == b"first":
+            began.set()
+            go.wait(10)
+        return answer_all(arrivals)
+
+    served.answerer.answer_all = noted
+    first = served.ask(b"first")
+    assert began.wait(10)
+    calls = [served.ask(b"%d" % number) for number in range(20)]
+    time.sleep(0.2)
+    for call in calls[::2]:
+        call.cancel()
+    time.sleep(0.2)
+    go.set()
+    assert first.result() == b"first"
+    assert [call.result() for call in calls[1::2]] == [b"%d" % number for number in range(1, 20, 2)]
+    assert decided == [b"first", *(b"%d" % number for number in range(1, 20, 2))]
+    assert served.transport.inflight == 0
+
+
 def test_stop_may_be_called_from_several_threads_in_the_middle_of_a_flood() -> None:
     for grace in (0.0, 0.2):
         served = Served()

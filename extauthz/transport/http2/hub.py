@@ -28,6 +28,7 @@ class Hub:
     def __init__(self, options: TransportOptions, routes: Mapping[str, Deliver], crowded: Deliver) -> None:
         """`routes` take calls whose message has come, by path; `crowded` those that are too many."""
         self.options, self.routes, self.crowded = options, routes, crowded
+        self.withdrawn: Deliver = lambda _call: None  # gets calls that were delivered, and that nobody waits for now
         self.stream_window = options.max_message_bytes + _SLACK
         self.window = self.stream_window * _TIMES_WINDOW
         self.most_held, self.most_coming = self.stream_window * _TIMES_HELD, _MOST_COMING

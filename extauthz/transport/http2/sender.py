@@ -111,7 +111,9 @@ class Sender:
 
     def drop(self, call: Call) -> None:
         """The peer has reset it."""
-        if not call.complete:
+        if call.complete:
+            self.hub.withdrawn(call)
+        else:
             self._give_up(call)
         self._forget(call)
 
