@@ -27,7 +27,7 @@ NO_ERROR, PROTOCOL, INTERNAL, FLOW, SETTINGS_TIMEOUT, CLOSED, FRAME_SIZE, REFUSE
 CALM = 11
 MOST = (1 << 31) - 1
 CHECK = f"/{SERVICE}/{METHOD}"
-SECONDS = 10.0  # for what must happen at some time; a machine may be busy
+SECONDS = 30.0  # for what must happen at some time; a machine may be busy
 
 Header = tuple[str, str]
 REQUEST: tuple[Header, ...] = (
