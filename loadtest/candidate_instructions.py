@@ -14,8 +14,8 @@ from loadtest import instructions, report
 from loadtest.instructions import CHECKS, NOTHING
 
 MODES = ("none", "unsampled", "all", "refusing")
-# Of the instructions without a candidate, by what stands beside it: what was reached, and a quarter of what it adds.
-BUDGET = {"unsampled": 1.01, "all": 1.20, "refusing": 1.35}
+# Of the instructions without a candidate, by what stands beside it. Reached are 1.004, 1.091 and 1.332.
+BUDGET = {"unsampled": 1.01, "all": 1.12, "refusing": 1.38}
 
 
 def inner() -> None:

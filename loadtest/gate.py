@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest import figures, instructions, report, servers
+from loadtest import candidate_instructions, figures, instructions, report, servers
 from loadtest.bench import BUDGET, cells, compare
 from loadtest.bench_runs import OPEN, STREAMS
 from loadtest.h2load import LoadError
@@ -105,7 +105,9 @@ def _instructions(result: dict[str, Any]) -> list[str]:
     result["instructions"] = {"counted": counted, "ratios": found, "machine": instructions.machine()}
     for line in remarks:
         report.say(line)
-    return worse
+    beside = candidate_instructions.count()
+    result["candidate"] = beside
+    return worse + candidate_instructions.judge(beside)
 
 
 if __name__ == "__main__":
