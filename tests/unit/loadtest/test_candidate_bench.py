@@ -39,6 +39,11 @@ def test_what_the_machine_cannot_tell_is_said_with_the_verdict() -> None:
     assert "two runs without a candidate 1.000" in said[1]
 
 
+def test_a_busy_machine_settles_nothing() -> None:
+    wild = [Run(90.0, 100.0, 1.0), Run(260.0, 200.0, 1.0), Run(190.0, 100.0, 1.0)]
+    assert "not settled" in candidate.missed(rows(all=wild))[0]
+
+
 def test_a_ratio_for_which_little_was_compared_is_none() -> None:
     few = [Run(110.0, 100.0, 0.5), Run(220.0, 200.0, 0.5), Run(110.0, 100.0, 0.5)]
     assert ["rps_1000 pinned: only 50.0% of the Checks were compared"] == candidate.missed(rows(all=few))
