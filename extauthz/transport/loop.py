@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from extauthz.model.addresses import parse_address
 from extauthz.transport.contract import METHOD, SERVICE, Answerer, OnShed, Spare, TransportOptions
@@ -67,6 +67,7 @@ class LoopTransport:
         self._ends = 0.0  # when a stop stops waiting; 0 before
         self._stopped = False
         self._door: Door | None = None
+        self._bell, self._ringing = -1, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
 
     @property
@@ -119,9 +120,10 @@ class LoopTransport:
         self._hub.post(lambda: self._leave(grace))
         self._thread.join(grace + _STOP_SECONDS)
         self._desk.aside.close(lambda: None)
-        if not self._thread.is_alive():  # nobody rings any more who is to be heard
-            bell, self._bell = self._bell, -1
-            os.close(bell)
+        if not self._thread.is_alive():
+            with self._ringing:  # its number may be another file's from now on
+                os.close(self._bell)
+                self._bell = -1
 
     # --- the door's thread
 
@@ -173,8 +175,9 @@ class LoopTransport:
         return events
 
     def _ring(self) -> None:
-        with suppress(OSError):  # after the end
-            os.eventfd_write(self._bell, 1)
+        with self._ringing:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
 
     def _on_bell(self, _events: int) -> None:
         os.eventfd_read(self._bell)

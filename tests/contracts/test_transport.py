@@ -409,3 +409,11 @@ def test_connections_end_by_age_without_a_failed_check(kind: str) -> None:
             assert b"answer:x" == server.check(b"x")
     finally:
         server.close()
+
+
+def test_what_is_said_to_a_transport_that_has_stopped_does_no_harm(served: Served) -> None:
+    assert b"answer:x" == served.check(b"x")
+    served.transport.stop(0.1)
+    served.transport.set_serving(False)
+    served.transport.stop(0.1)
+    assert 0 == served.transport.inflight
