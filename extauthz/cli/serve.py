@@ -49,8 +49,8 @@ def command(
     """Run the decision server."""
     # The core of grpc writes lines of its own to stderr; what matters of them we say ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # For the stock transport: grpc's polling thread reads the sockets itself. A flood on one connection otherwise holds up
-    # the messages of another until their Checks are given up. A grpc that no longer knows the experiment ignores it.
+    # For the stock transport: grpc's polling thread reads the sockets itself. Otherwise a flood on one connection holds
+    # up the messages of another until their Checks are given up. A grpc that does not know the experiment ignores it.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     if supervise is not None:
         from extauthz.workers.supervisor import supervise as run  # noqa: PLC0415 - loads no grpc
