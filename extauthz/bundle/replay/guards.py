@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, cast
 from msgspec import json
 from msgspec.structs import replace
 
+from extauthz.bundle.replay.asked_again import subject_of
 from extauthz.bundle.replay.past import PastRequest
 from extauthz.guards import FINANCIAL_ID_FORM_NAME, VERSIONS, FapiHeaders, HeaderRule, Refusal, Tenant
 from extauthz.identity import NOTHING_SIGNED, KeySet, PossessionRules, SigningRules
@@ -93,7 +94,7 @@ class Stage(Desk):
         caller = past.kept.caller
         if version != _VERSION + caller.name.encode() or self._issuers.get(caller.name) != caller.issuer:
             return None
-        return past.subject(proven=past.proven and self.has_same_proofs())
+        return subject_of(past, proven=past.proven and self.has_same_proofs())
 
     def prove(self) -> NoReturn:
         """What the sender had to prove is looked at."""

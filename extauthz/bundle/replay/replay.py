@@ -12,8 +12,10 @@ from typing import Final
 from msgspec import Struct, json
 
 from extauthz.bundle.read import Opened
+from extauthz.bundle.replay.asked_again import question
+from extauthz.bundle.replay.decided import Decided, Known, Naming
 from extauthz.bundle.replay.guards import PROOFS, AsRecordedError, Stage, with_records
-from extauthz.bundle.replay.past import Decided, Known, Naming, PastRequest
+from extauthz.bundle.replay.past import PastRequest
 from extauthz.bundle.replay.phases import ORDERED, TROUBLE
 from extauthz.bundle.replay.texts import bundle_texts
 from extauthz.check import decide
@@ -95,7 +97,7 @@ class World:
     def _again(self, past: PastRequest, *, explained: bool) -> Replayed:
         decided, stage = past.decided, self._stage
         stage.lay(past)
-        found = decide(past.asked(stage.headers, needs_port=self._needs_port), self._snapshot, decided.now)
+        found = decide(question(past, stage.headers, needs_port=self._needs_port), self._snapshot, decided.now)
         if isinstance(found, Allow) and past.reason in FIRST_USE:
             return SAME if stage.has_same_proofs() else Unknown(PROOFS)
         if past.reason in ORDERED and found.reason is not past.reason and not explained:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from extauthz.bundle.replay.past import Decided
+from extauthz.bundle.replay.decided import Decided
 from extauthz.bundle.replay.replay import NOT_KEPT, Changed, Replayed, Unknown
 from extauthz.model.decision import Allow
 
