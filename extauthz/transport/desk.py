@@ -116,6 +116,8 @@ class Desk:
             self._answer_batch(batch)
         finally:
             self._deciding = 0
+        if not self.ready:  # what costs much may go on all the time: it is no queue of these
+            self._queue.emptied()
 
     def _turn_away_unverified(self, ready: list[Call]) -> list[Call]:
         """Without reading them: their signatures could not be verified in time."""
