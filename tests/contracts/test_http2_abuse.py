@@ -68,13 +68,6 @@ def shared() -> Iterator[Server]:
     server.close()
 
 
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    shared.asked()
-    yield shared
-    assert shared.settles()
-
-
 # --- floods: a round on a stream that is new
 
 

@@ -4,8 +4,6 @@ A table row is one connection. Where the RFC leaves a choice each is taken; what
 asked, harm to another connection, something left in flight.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.contracts.raw_http2 import (
@@ -54,21 +52,6 @@ from tests.contracts.raw_http2 import (
 
 SKIPPED_PRIORITY = u32(0) + b"\x10"
 X = message(b"x")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    """Whatever a test did: others are answered, nothing is in flight."""
-    shared.asked()
-    yield shared
-    assert shared.settles()
 
 
 def cases(*rows: tuple) -> pytest.MarkDecorator:

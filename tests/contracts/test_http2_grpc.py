@@ -36,20 +36,6 @@ UNSERVED = {b"refused:request_malformed", b"refused:deadline_exceeded"}
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    shared.asked()
-    yield shared
-    assert shared.settles()
-
-
-@pytest.fixture(scope="module")
 def impatient_shared() -> Iterator[Server]:
     server = Server(message_timeout_seconds=0.3, max_message_bytes=64 << 10)
     yield server

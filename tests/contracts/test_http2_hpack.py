@@ -3,8 +3,6 @@
 What was decoded is seen from outside by `traceparent`, which reaches the answerer as it was sent, and by `:path`.
 """
 
-from collections.abc import Iterator
-
 import hpack
 import psutil
 import pytest
@@ -43,20 +41,6 @@ from tests.contracts.raw_http2 import (
 HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 TRACED = len("traceparent") + len(trace(0)) + 32  # RFC 7541 section 4.1: the size of an entry
 NEWEST = 62
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    shared.asked()
-    yield shared
-    assert shared.settles()
 
 
 def bits(*codes: str) -> bytes:

@@ -4,7 +4,6 @@ That no DATA is beyond the windows of the client is asserted by `Peer` with ever
 """
 
 import random
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -34,20 +33,6 @@ from tests.contracts.raw_http2 import (
 )
 
 UNKNOWN = with_headers(path="/unknown")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    shared.asked()
-    yield shared
-    assert shared.settles()
 
 
 # --- what the server sends
